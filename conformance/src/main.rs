@@ -1,0 +1,2 @@
+//! uringspec
+fn main() {}

@@ -1,0 +1,82 @@
+//! Deviations: where kernels break a rule, in a way that is known.
+//!
+//! A rule stays what is promised. A deviation names the rule, the kernels, the evidence and what it
+//! means for a caller. `check` accepts and reports it; under `contract` it is refused.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::profile::{KernelVersion, Profile};
+use crate::rules::Rule;
+
+macro_rules! deviations {
+    ($($(#[doc = $text:literal])+ $name:ident = $id:literal, breaks $rule:ident,
+       from $from:expr, before $before:expr, evidence $evidence:literal, so $consequence:literal;)*) => {
+        /// A known way in which kernels break a rule. Its documentation is its text.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Deviation { $($(#[doc = $text])+ #[serde(rename = $id)] $name,)* }
+
+        impl Deviation {
+            /// Every deviation.
+            pub const ALL: &[Deviation] = &[$(Deviation::$name,)*];
+
+            /// The name in cases and reports.
+            pub fn id(self) -> &'static str {
+                match self { $(Deviation::$name => $id,)* }
+            }
+
+            /// What happens, in a sentence.
+            pub fn text(self) -> &'static str {
+                match self { $(Deviation::$name => concat!($($text,)+).trim_ascii(),)* }
+            }
+
+            /// The rule that is broken.
+            pub fn rule(self) -> Rule {
+                match self { $(Deviation::$name => Rule::$rule,)* }
+            }
+
+            /// Where it was seen.
+            pub fn evidence(self) -> &'static str {
+                match self { $(Deviation::$name => $evidence,)* }
+            }
+
+            /// What a caller has to expect.
+            pub fn consequence(self) -> &'static str {
+                match self { $(Deviation::$name => $consequence,)* }
+            }
+
+            /// The first kernel that has it, and the first that has it no more.
+            pub fn kernels(self) -> (KernelVersion, Option<KernelVersion>) {
+                match self { $(Deviation::$name => ($from, $before),)* }
+            }
+        }
+    };
+}
+
+deviations! {
+    /// A zero-copy send that a failed chain cancels posts its result without MORE, and a notification all the same.
+    OrphanNotif = "link.orphan-notif", breaks RetiredIsSilent,
+        from KernelVersion(6, 0, 0), before None,
+        evidence "observed on 6.1 to 7.3; io_req_tw_fail_links does not call the opcode's fail hook",
+        so "a notification may arrive for a request that looked finished: keep its slot until the ring is idle";
+}
+
+impl Deviation {
+    /// Whether the kernel of `profile` is one of those.
+    pub fn applies_to(self, profile: &Profile) -> bool {
+        let (from, before) = self.kernels();
+        profile.version >= from && before.is_none_or(|b| profile.version < b)
+    }
+
+    /// The deviation with this id.
+    pub fn from_id(id: &str) -> Option<Deviation> {
+        Deviation::ALL.iter().copied().find(|d| d.id() == id)
+    }
+}
+
+impl fmt::Display for Deviation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}

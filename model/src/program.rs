@@ -1,0 +1,283 @@
+//! What a user does: rings, sockets, memory, and every step, as plain data.
+//!
+//! The text form is one JSON object on a line, `{"v":1,"program":{…}}`; `tests/formats.rs` reads
+//! the example below.
+//!
+//! ```json
+//! {"rings":[{"entries":8}],
+//!  "sockets":[{"kind":"tcp4"}],
+//!  "regions":[{"name":"K","addr":17592186044416,"len_bytes":4096}],
+//!  "steps":[
+//!    {"submit":{"ring":0,"sqes":[{"opcode":26,"fd":600,"addr":17592186044416,"len":4096,"user_data":1}]}},
+//!    {"reap":{"ring":0,"until":"settled"}},
+//!    {"drain":{"socket":0,"amount":"everything"}}]}
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::memory::{Region, RegionId};
+use crate::sqe::Sqe;
+
+/// The version written into every line of the text formats.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The descriptor of the first socket's near end. The far end has the next number, and so on; no
+/// other descriptor at or above this one is open.
+pub const FD_BASE: i32 = 600;
+
+/// Everything that a user does in one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Program {
+    /// What the user may do.
+    #[serde(skip_serializing_if = "is_default")]
+    pub limits: Limits,
+    /// The rings, made before the first step.
+    pub rings: Vec<RingSetup>,
+    /// The sockets, made before the first step.
+    pub sockets: Vec<SocketSetup>,
+    /// The memory, mapped before the first step.
+    pub regions: Vec<Region>,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Limits and credentials under which the rings are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// `RLIMIT_MEMLOCK` in bytes; absent: as it was found.
+    #[serde(skip_serializing_if = "is_default")]
+    pub memlock_bytes: Option<u64>,
+    /// Whether the rings are made by a user without capabilities.
+    #[serde(skip_serializing_if = "is_default")]
+    pub unprivileged: bool,
+}
+
+/// One `io_uring_setup`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RingSetup {
+    /// Entries of the submission queue asked for.
+    pub entries: u32,
+    /// Entries of the completion queue asked for; absent: the kernel's default, twice the former.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cq_entries: Option<u32>,
+    /// `abi::setup` bits; `CQSIZE` follows from `cq_entries`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub flags: u32,
+}
+
+/// An index into `Program::rings`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RingId(pub u8);
+
+/// An index into `Program::sockets`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SocketId(pub u16);
+
+/// A socket and its peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SocketSetup {
+    /// Family and type.
+    pub kind: SocketKind,
+    /// The path that the bytes take.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lane: Lane,
+    /// Whether it has a peer.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub state: SocketState,
+    /// `SO_SNDBUF` of the near end; absent: the lane's choice.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sndbuf_bytes: Option<u32>,
+    /// `SO_RCVBUF` of the far end; absent: the lane's choice.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rcvbuf_bytes: Option<u32>,
+}
+
+/// Family and type of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketKind {
+    /// TCP over IPv4.
+    Tcp4,
+    /// TCP over IPv6.
+    Tcp6,
+    /// UDP over IPv4.
+    Udp4,
+    /// UDP over IPv6.
+    Udp6,
+    /// `AF_UNIX`, `SOCK_STREAM`.
+    UnixStream,
+    /// Not a socket at all: an `eventfd`.
+    NotASocket,
+}
+
+/// Whether a socket has a peer when the program starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketState {
+    /// Connected; the far end reads.
+    #[default]
+    Connected,
+    /// Made, and nothing else. There is no far end.
+    Unconnected,
+}
+
+/// The path that bytes take from a socket to its peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Plain loopback with room: bytes are at the peer at once, copied on delivery.
+    #[default]
+    Loopback,
+    /// Loopback with the peer's window closed by the lane's own filler: what is accepted stays in
+    /// the send queue until the peer is drained or the connection ends.
+    Gate,
+    /// As `Gate`, and the send buffer is full as well: nothing is accepted either.
+    GateFull,
+}
+
+/// One thing that the user, or the peer, does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Puts the entries on the queue and enters with `to_submit` = their number, no flags.
+    Submit {
+        /// The ring.
+        ring: RingId,
+        /// What is put on its queue.
+        sqes: Vec<Sqe>,
+    },
+    /// Enters with `GETEVENTS` and takes completions, all that are there, until `until` holds.
+    Reap {
+        /// The ring.
+        ring: RingId,
+        /// When it may stop.
+        until: Until,
+    },
+    /// One `io_uring_register`.
+    Register {
+        /// The ring.
+        ring: RingId,
+        /// What is asked.
+        what: Register,
+    },
+    /// The far end reads.
+    Drain {
+        /// The socket whose peer reads.
+        socket: SocketId,
+        /// How much.
+        amount: Amount,
+    },
+    /// The far end is closed so that it sends a reset (`SO_LINGER` 0).
+    ResetPeer {
+        /// The socket whose peer goes.
+        socket: SocketId,
+    },
+    /// The near end's descriptor is closed, as `close(2)` does.
+    CloseOwn {
+        /// The socket.
+        socket: SocketId,
+    },
+    /// The near end stops sending: `shutdown(SHUT_WR)`.
+    ShutdownOwn {
+        /// The socket.
+        socket: SocketId,
+    },
+    /// The caller writes all of the region: its stamps become those of the next generation.
+    Rewrite {
+        /// The region, which must be stamped.
+        region: RegionId,
+    },
+    /// A nop goes through the ring, so that deferred work has run; what is seen on the way counts.
+    Fence {
+        /// The ring.
+        ring: RingId,
+    },
+    /// Drains every peer and reaps every ring until each request has all its completions.
+    Settle,
+}
+
+/// When a reap may stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Until {
+    /// At once: what is there is taken.
+    Now,
+    /// When each of these was seen often enough, counted from the first step on.
+    Seen(Vec<Want>),
+    /// When every request has its result, and every result with `MORE` its notification.
+    Settled,
+}
+
+/// How many completions with this user data a reap waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Want {
+    /// The user data.
+    pub user_data: u64,
+    /// How many. One more is waited for when `last` is set and a result announced it by `MORE`.
+    pub count: u32,
+    /// Whether what `MORE` announces is waited for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub last: bool,
+}
+
+/// How much a peer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// Exactly so many bytes of the stream.
+    Bytes(u64),
+    /// Until nothing is queued on either end.
+    Everything,
+}
+
+/// One `io_uring_register` call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Register {
+    /// `IORING_REGISTER_BUFFERS`.
+    Buffers(Vec<Iovec>),
+    /// `IORING_UNREGISTER_BUFFERS`.
+    UnregisterBuffers,
+}
+
+/// A `struct iovec`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Iovec {
+    /// `iov_base`.
+    pub addr: u64,
+    /// `iov_len`, bytes.
+    pub len_bytes: u64,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// The end that sends.
+    Near,
+    /// The peer.
+    Far,
+}
+
+/// The descriptor of one end of a socket.
+pub fn fd_of(socket: SocketId, end: End) -> i32 {
+    FD_BASE + 2 * i32::from(socket.0) + i32::from(end == End::Far)
+}
+
+/// The socket and end that a descriptor names, if it could be one.
+pub fn socket_of(fd: i32) -> Option<(SocketId, End)> {
+    let index = fd.checked_sub(FD_BASE).filter(|i| *i >= 0)?;
+    let end = if index % 2 == 0 { End::Near } else { End::Far };
+    Some((SocketId(u16::try_from(index / 2).ok()?), end))
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
