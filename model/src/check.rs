@@ -1,10 +1,216 @@
-//! Judges a trace.
-use crate::profile::Profile;
-use crate::program::Program;
-use crate::trace::Trace;
-use crate::verdict::{Unclaimed, Verdict};
+//! Judging: whether a kernel may do what a trace says it did.
+//!
+//! It errs on the side of the kernel: where a lane says nothing about room, any count is allowed,
+//! and a promise counts as broken only where somebody waited for it. It never errs on memory: a
+//! byte that no allowed contents explain is refused.
 
-/// Says whether the kernel of `profile` may do what `trace` says it did.
-pub fn check(_program: &Program, _profile: &Profile, _trace: &Trace) -> Verdict {
-    Verdict::Unclaimed { reason: Unclaimed::TooWide }
+use crate::frontier::Frontier;
+use crate::mutation::Mutation;
+use crate::profile::Profile;
+use crate::program::{Program, SocketId, Step};
+use crate::rules::Rule;
+use crate::trace::{Ending, Trace, What};
+use crate::verdict::{Promise, Rejection, Unclaimed, Verdict};
+use crate::words;
+use crate::world::{Law, World};
+
+/// Says whether the kernel of `profile` may do what `trace` says it did. Known deviations are
+/// accepted and named.
+pub fn check(program: &Program, profile: &Profile, trace: &Trace) -> Verdict {
+    judge(Law { program, profile, contract: false, mutation: None }, trace)
+}
+
+/// As `check`, but refuses known deviations: only what the rules promise is accepted.
+pub fn check_contract(program: &Program, profile: &Profile, trace: &Trace) -> Verdict {
+    judge(Law { program, profile, contract: true, mutation: None }, trace)
+}
+
+/// As `check`, with a deliberate mistake; for tests.
+#[doc(hidden)]
+pub fn check_mutant(program: &Program, profile: &Profile, mutation: Mutation, trace: &Trace) -> Verdict {
+    judge(Law { program, profile, contract: false, mutation: Some(mutation) }, trace)
+}
+
+/// The walk through a trace.
+struct Judge<'a> {
+    law: Law<'a>,
+    frontier: Frontier<'a>,
+    /// Steps that were begun.
+    begun: usize,
+    /// The step that was begun last waited in vain.
+    in_vain: bool,
+}
+
+fn judge(law: Law<'_>, trace: &Trace) -> Verdict {
+    let mut judge = Judge { law, frontier: Frontier::new(law), begun: 0, in_vain: false };
+    match judge.walk(trace) {
+        Err(verdict) => verdict,
+        Ok(()) => judge.accept(),
+    }
+}
+
+impl<'a> Judge<'a> {
+    fn walk(&mut self, trace: &Trace) -> Result<(), Verdict> {
+        for (at, seen) in trace.seen.iter().enumerate() {
+            let step = seen.step as usize;
+            if step >= self.law.program.steps.len().max(1) {
+                return Err(malformed(format!("observation {at} names step {step}, which is not there")));
+            }
+            if !matches!(seen.what, What::Room(_)) {
+                if step + 1 < self.begun {
+                    return Err(malformed(format!("observation {at} is of step {step}, which has ended")));
+                }
+                self.go_to(step + 1, at)?;
+            }
+            self.observe(&seen.what, at)?;
+            self.is_claimed()?;
+        }
+        let at = trace.seen.len();
+        match trace.end {
+            Ending::Complete => {
+                self.go_to(self.law.program.steps.len(), at)?;
+                self.finish(at)?;
+                self.is_claimed()
+            }
+            Ending::Cut => Ok(()),
+            Ending::Hung { step } => {
+                self.go_to((step as usize).min(self.law.program.steps.len().saturating_sub(1)) + 1, at)?;
+                Err(self.hung(at, step))
+            }
+        }
+    }
+
+    fn is_claimed(&self) -> Result<(), Verdict> {
+        if self.frontier.too_wide {
+            return Err(Verdict::Unclaimed { reason: Unclaimed::TooWide });
+        }
+        match self.world().unclaimed() {
+            Some(what) => {
+                Err(Verdict::Unclaimed { reason: Unclaimed::NotModelled(what.into()) })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn world(&self) -> &World<'a> {
+        &self.frontier.worlds()[0]
+    }
+
+    fn step(&self) -> Option<&'a Step> {
+        self.law.program.steps.get(self.begun.checked_sub(1)?)
+    }
+
+    /// Ends and begins steps until `count` were begun.
+    fn go_to(&mut self, count: usize, at: usize) -> Result<(), Verdict> {
+        while self.begun < count {
+            self.finish(at)?;
+            let step = &self.law.program.steps[self.begun];
+            self.begun += 1;
+            self.in_vain = false;
+            self.frontier.begin(step);
+            self.is_claimed()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, at: usize) -> Result<(), Verdict> {
+        let Some(step) = self.step() else { return Ok(()) };
+        if self.in_vain {
+            self.frontier.finish_in_vain();
+            return Ok(());
+        }
+        let allowed = self.allowed();
+        self.frontier.finish(step).map_err(|rule| {
+            let got = format!("the step ended: {}", words::step(self.law.program, step));
+            Verdict::Rejected(Rejection { at: at as u32, rule, got, allowed })
+        })
+    }
+
+    fn observe(&mut self, what: &What, at: usize) -> Result<(), Verdict> {
+        if let Err(why) = fits(self.law.program, what) {
+            return Err(malformed(format!("observation {at}: {why}")));
+        }
+        if *what == What::GaveUp {
+            self.in_vain = true;
+            let promises = self.promises();
+            let stuck = !promises.is_empty();
+            return if stuck { Err(Verdict::Stuck { at: at as u32, promises }) } else { Ok(()) };
+        }
+        let rule = match self.frontier.observe(what) {
+            Ok(()) => return Ok(()),
+            Err(rule) => rule,
+        };
+        let got = words::what(self.law.program, what);
+        Err(Verdict::Rejected(Rejection { at: at as u32, rule, got, allowed: self.allowed() }))
+    }
+
+    /// What every world promises to whoever waits in this step.
+    fn promises(&self) -> Vec<Promise> {
+        let owed = |world: &World<'a>| match self.step() {
+            Some(Step::Reap { ring, .. } | Step::Fence { ring }) => world.promises(Some(*ring)),
+            Some(Step::Drain { socket, .. }) => world.owed_bytes(*socket),
+            _ => world.promises(None),
+        };
+        let mut worlds = self.frontier.worlds().iter();
+        let first = worlds.next().map(owed).unwrap_or_default();
+        let rest: Vec<_> = worlds.map(owed).collect();
+        first.into_iter().filter(|promise| rest.iter().all(|other| other.contains(promise))).collect()
+    }
+
+    fn hung(&self, at: usize, step: u32) -> Verdict {
+        let mut promises = self.promises();
+        if promises.is_empty() {
+            let what = format!("return of step {step}");
+            promises.push(Promise { user_data: 0, what, rule: Rule::CallsReturn });
+        }
+        Verdict::Stuck { at: at as u32, promises }
+    }
+
+    /// What could be seen now, in words.
+    fn allowed(&self) -> Vec<String> {
+        let world = self.world();
+        let program = self.law.program;
+        if let Some(value) = world.owed_return() {
+            return vec![format!("returned {value}")];
+        }
+        let mut all = match self.step() {
+            Some(Step::Reap { ring, .. } | Step::Fence { ring }) => world.completions(Some(*ring)),
+            Some(Step::Drain { socket, .. }) => world.deliveries(*socket),
+            Some(Step::Settle) => {
+                let sockets = 0..program.sockets.len();
+                let bytes = sockets.flat_map(|i| world.deliveries(SocketId(i as u16)));
+                world.completions(None).into_iter().chain(bytes).collect()
+            }
+            _ => Vec::new(),
+        };
+        all.truncate(ALLOWED_MAX);
+        all.iter().map(|decision| words::decision(world, decision)).collect()
+    }
+
+    fn accept(self) -> Verdict {
+        let world = self.world();
+        Verdict::Accepted { rules: world.rules_hit(), deviations: world.deviations_met() }
+    }
+}
+
+/// The most alternatives that a rejection lists.
+const ALLOWED_MAX: usize = 12;
+
+fn malformed(why: String) -> Verdict {
+    Verdict::Unclaimed { reason: Unclaimed::Malformed(why) }
+}
+
+/// Whether an observation names rings and sockets that the program has.
+fn fits(program: &Program, what: &What) -> Result<(), String> {
+    let socket = match what {
+        What::Cqe(seen) if usize::from(seen.ring.0) >= program.rings.len() => {
+            return Err(format!("ring {} is not in the program", seen.ring.0));
+        }
+        What::Room(report) => report.socket,
+        What::Received(received) => received.socket,
+        What::PeerEnded { socket, .. } => *socket,
+        What::Cqe(_) | What::Returned(_) | What::GaveUp => return Ok(()),
+    };
+    let known = usize::from(socket.0) < program.sockets.len();
+    if known { Ok(()) } else { Err(format!("socket {} is not in the program", socket.0)) }
 }

@@ -60,6 +60,11 @@ deviations! {
         from KernelVersion(6, 0, 0), before None,
         evidence "observed on 6.1 to 7.3; io_req_tw_fail_links does not call the opcode's fail hook",
         so "a notification may arrive for a request that looked finished: keep its slot until the ring is idle";
+    /// A request whose bytes joined a structure that carries another request's notification reports a copy, although nothing was copied.
+    JoinedIsCopied = "zc.joined-is-copied", breaks ZcUntouchedIsClear,
+        from KernelVersion(6, 10, 0), before None,
+        evidence "observed on 6.18; the notification that was linked to another's completes without a packet, so nothing says that it was zero copy",
+        so "a single COPIED says little: decide by the share of many, and by requests that begin a packet";
 }
 
 impl Deviation {

@@ -1,16 +1,26 @@
 //! A reference model of io_uring sends and zero-copy notifications.
-
 pub mod abi;
+pub mod buffers;
 pub mod check;
 pub mod choices;
 pub mod cqe;
 pub mod deviation;
+pub mod frontier;
+pub mod may;
 pub mod memory;
+pub mod mutation;
 pub mod net;
+pub mod notice;
+pub mod prepare;
 pub mod profile;
 pub mod program;
+pub mod request;
 pub mod rules;
 pub mod simulate;
+pub mod space;
 pub mod sqe;
 pub mod trace;
 pub mod verdict;
+mod walk;
+pub mod words;
+pub mod world;

@@ -220,9 +220,9 @@ pub enum Until {
 pub struct Want {
     /// The user data.
     pub user_data: u64,
-    /// How many. One more is waited for when `last` is set and a result announced it by `MORE`.
+    /// How many, results and notifications alike.
     pub count: u32,
-    /// Whether what `MORE` announces is waited for.
+    /// Whether it also waits until as many notifications came as results announced by `MORE`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub last: bool,
 }

@@ -53,14 +53,179 @@ macro_rules! rules {
 }
 
 rules! {
+    // life: what every request owes.
+
     /// A request posts one result, neither none nor two.
     OneResult = "life.one-result", Man("io_uring.7", "DESCRIPTION");
-
+    /// A request that waits for nothing posts its result without anybody's doing.
+    ResultComes = "life.result-comes", Man("io_uring.7", "DESCRIPTION");
     /// Once its last completion is posted, a request posts nothing more.
     RetiredIsSilent = "life.retired-is-silent", Man("io_uring_prep_send_zc.3", "DESCRIPTION");
+    /// A completion carries the user data of an entry that was submitted on that ring.
+    NobodyAsked = "life.nobody-asked", Man("io_uring.7", "Completion queue entries");
+    /// A completion of a nop or a send is a count, an errno or a notification, with no flag but MORE or NOTIF.
+    CqeMakesSense = "life.cqe-makes-sense", Man("io_uring_prep_send_zc.3", "CQE ERRORS");
+    /// A call to enter or register that has nothing to wait for returns.
+    CallsReturn = "life.calls-return", Man("io_uring_enter.2", "RETURN VALUE");
+
+    // ring: submission.
+
+    /// Enter returns how many entries it consumed, whatever becomes of them.
+    RingSubmitCount = "ring.submit-count", Man("io_uring_enter.2", "RETURN VALUE");
+    /// A batch ends behind an entry that is refused while it is prepared; those behind it stay queued.
+    RingPrepFailureStops = "ring.prep-failure-stops", Kernel("io_uring/io_uring.c", "io_submit_sqes", "6.18");
+
+    // sqe: what any entry may hold.
+
+    /// An opcode that the kernel does not have is EINVAL.
+    SqeOpcodeKnown = "sqe.opcode-known", Kernel("io_uring/io_uring.c", "io_init_req", "6.18");
+    /// The entry flag that no kernel defines is EINVAL.
+    SqeFlagsKnown = "sqe.flags-known", Kernel("io_uring/io_uring.c", "io_init_req", "6.18");
+    /// A personality that was not registered is EINVAL.
+    SqePersonalityRegistered = "sqe.personality-registered", Man("io_uring_enter.2", "ERRORS");
+    /// BUFFER_SELECT on an opcode that selects no buffers is EOPNOTSUPP, and a zero-copy send so refused completes once.
+    SqeSelectSupported = "sqe.select-supported", Kernel("io_uring/io_uring.c", "io_init_req", "6.18");
+    /// An ioprio on an opcode that takes none is EINVAL.
+    SqeIoprioRefused = "sqe.ioprio-refused", Kernel("io_uring/io_uring.c", "io_init_req", "6.18");
+
+    // nop.
+
+    /// A nop results in zero.
+    NopResultZero = "nop.result-zero", Man("io_uring_enter.2", "IORING_OP_NOP");
+
+    // send: the result of a send.
+
+    /// A send never reports more bytes than it was given.
+    SendShortNeverLong = "send.short-never-long", Man("send.2", "RETURN VALUE");
+    /// A send that finds room enough for all of its bytes takes all of them.
+    SendWholeWhenRoom = "send.whole-when-room", Kernel("net/ipv4/tcp.c", "tcp_sendmsg_locked", "6.18");
+    /// A stream send without MSG_WAITALL that finds some room ends with what its one try took, at least a byte.
+    SendSomeWhenRoom = "send.some-when-room", Kernel("io_uring/net.c", "io_send", "6.18");
+    /// A send that finds no room waits, on a socket that blocks or does not.
+    SendWaitsForRoom = "send.waits-for-room", Man("io_uring.7", "DESCRIPTION");
+    /// MSG_DONTWAIT makes EAGAIN the result of a send that finds no room, and of nothing else.
+    SendDontwait = "send.dontwait-is-eagain", Man("send.2", "ERRORS");
+    /// A stream send with MSG_WAITALL that nothing stops is tried again until all of its bytes are taken.
+    SendWaitallWhole = "send.waitall-whole", Man("io_uring_prep_send.3", "DESCRIPTION");
+    /// A send with MSG_WAITALL that fails on the way reports the bytes taken before.
+    SendPartialOnFailure = "send.partial-on-failure", Kernel("io_uring/net.c", "io_sendrecv_fail", "6.18");
+    /// A stream send of no bytes results in zero and does not wait.
+    SendZeroIsZero = "send.zero-is-zero", Observed("6.18");
+    /// A send fails only for a cause: nothing fails on a connection that is up with memory that is there.
+    SendErrorNeedsCause = "send.error-needs-cause", Man("send.2", "ERRORS");
+    /// A descriptor that is not open, and a registered file that is not there, is EBADF.
+    SendBadDescriptor = "send.bad-descriptor", Man("send.2", "ERRORS");
+    /// A descriptor of something else than a socket is ENOTSOCK.
+    SendNotASocket = "send.not-a-socket", Man("send.2", "ERRORS");
+    /// Memory that cannot be read is EFAULT; addresses that can be nobody's are refused while the entry is prepared.
+    SendMemoryReadable = "send.memory-readable", Man("send.2", "ERRORS");
+    /// A stream send whose memory ends on the way may have sent what lay before.
+    SendFaultKeepsPrefix = "send.fault-keeps-prefix", Observed("6.18");
+    /// After a reset by the peer one send reports ECONNRESET, and those behind it EPIPE.
+    SendResetOnce = "send.reset-once", Kernel("net/core/stream.c", "sk_stream_error", "6.18");
+    /// A TCP socket that cannot send any more, or never could, is EPIPE, without a signal.
+    SendBrokenPipe = "send.broken-pipe", Man("send.2", "ERRORS");
+    /// A send flag in ioprio that the opcode does not take is EINVAL.
+    SendFlagsKnown = "send.flags-known", Kernel("io_uring/net.c", "io_sendmsg_prep", "6.18");
+    /// A reserved field of a send that is not zero is EINVAL.
+    SendReservedFields = "send.reserved-fields", Kernel("io_uring/net.c", "io_send_setup", "6.18");
+    /// A length of SEND or SENDMSG with its top bit set is EINVAL.
+    SendLenSign = "send.len-sign", Kernel("io_uring/net.c", "io_sendmsg_prep", "6.18");
+
+    // msg: message headers.
+
+    /// A message header that cannot be read is EFAULT.
+    MsgHeaderReadable = "msg.header-readable", Man("sendmsg.2", "ERRORS");
+    /// An array of iovecs that cannot be read is EFAULT.
+    MsgIovecsReadable = "msg.iovecs-readable", Man("sendmsg.2", "ERRORS");
+    /// More than 1024 iovecs are EMSGSIZE.
+    MsgAtMost1024 = "msg.at-most-1024", Man("sendmsg.2", "ERRORS");
+    /// An iovec whose length has its top bit set is EINVAL.
+    MsgIovecLengthSign = "msg.iovec-length-sign", Man("writev.2", "ERRORS");
+    /// A name with a negative length is EINVAL.
+    MsgNameLength = "msg.name-length", Kernel("net/socket.c", "__copy_msghdr", "6.18");
+    /// Control data of more than INT_MAX bytes are ENOBUFS.
+    MsgControlLength = "msg.control-length", Kernel("net/socket.c", "____sys_sendmsg", "6.18");
+
+    // stream: the bytes that the peer reads.
+
+    /// The peer reads exactly the bytes that the result counts, from the front of what was given.
+    StreamPrefix = "stream.prefix", Man("send.2", "RETURN VALUE");
+    /// Bytes of a request come behind those of every request that was done before it began.
+    StreamInOrder = "stream.in-order", Man("tcp.7", "DESCRIPTION");
+    /// Bytes taken by one try lie side by side in the stream.
+    StreamContiguous = "stream.contiguous", Kernel("net/ipv4/tcp.c", "tcp_sendmsg_locked", "6.18");
+    /// What was accepted arrives, unless the connection is reset.
+    StreamNothingLost = "stream.nothing-lost", Man("tcp.7", "DESCRIPTION");
+    /// No byte arrives that nobody sent.
+    StreamNothingInvented = "stream.nothing-invented", Man("tcp.7", "DESCRIPTION");
+    /// A byte that arrives is one that the memory held between the submission and the completion that gave it back.
+    StreamIsMemory = "stream.is-memory", Man("io_uring_prep_send.3", "DESCRIPTION");
+    /// The peer reads the end of the stream only when the sender closed it or shut it down.
+    StreamEndsWhenClosed = "stream.ends-when-closed", Man("recv.2", "RETURN VALUE");
+
+    // link: chains.
+
+    /// Results of a chain are posted in its order.
+    LinkOrder = "link.order", Man("io_uring_enter.2", "IOSQE_IO_LINK");
+    /// A member of a chain starts only behind the result of the one before it.
+    LinkStartsAfterResult = "link.starts-after-result", Man("io_uring_enter.2", "IOSQE_IO_LINK");
+    /// A member that succeeded, be it with a short count and without MSG_WAITALL, lets the next one start.
+    LinkGoesOn = "link.goes-on", Man("io_uring_enter.2", "IOSQE_IO_LINK");
+    /// Behind a member that failed, a short count with MSG_WAITALL included, the rest of the chain is ECANCELED.
+    LinkFailureCuts = "link.failure-cuts", Man("io_uring_enter.2", "IOSQE_IO_LINK");
+    /// A chain with a member that is refused while it is prepared is not started: that member reports its error, the others ECANCELED.
+    LinkPrepFailureCutsAll = "link.prep-failure-cuts-all", Kernel("io_uring/io_uring.c", "io_submit_fail_init", "6.18");
+    /// A member that another one's failure ended posts its result without MORE.
+    LinkCutIsSingle = "link.cut-is-single", Kernel("io_uring/timeout.c", "io_req_tw_fail_links", "6.18");
+
+    // zc: zero copy.
 
     /// A notification never comes before the result of its request.
     NotifAfterResult = "zc.notif-after-result", Man("io_uring_prep_send_zc.3", "DESCRIPTION");
+    /// A request posts at most one notification, however often it was tried.
+    OneNotif = "zc.one-notif", Man("io_uring_prep_send_zc.3", "DESCRIPTION");
+    /// The result of a zero-copy send that went out announces its notification by MORE.
+    ZcMoreAnnounces = "zc.more-announces", Man("io_uring_prep_send_zc.3", "DESCRIPTION");
+    /// A zero-copy send that fails after its notification was made announces and posts it all the same.
+    ZcErrorStillNotifies = "zc.error-still-notifies", Kernel("io_uring/net.c", "io_sendrecv_fail", "6.18");
+    /// A request that made no notification has no MORE and posts none: anything but zero copy, and what is refused before.
+    ZcNoNoticeNoMore = "zc.no-notice-no-more", Kernel("io_uring/net.c", "io_send_zc_prep", "6.18");
+    /// The notification waits until nothing in the network refers to the memory.
+    NotifWaitsForRelease = "zc.notif-waits-for-release", Man("io_uring_prep_send_zc.3", "DESCRIPTION");
+    /// Once nothing refers to the memory any more, the notification comes.
+    NotifComes = "zc.notif-comes", Man("io_uring_prep_send_zc.3", "DESCRIPTION");
+    /// Memory that is lent is not copied: bytes that have not left are those that it holds when they leave.
+    ZcLentIsShared = "zc.lent-is-shared", Man("io_uring_prep_send_zc.3", "DESCRIPTION");
+    /// A notification says something of copies only if that was asked for; its result is zero otherwise.
+    ZcUsageWhenAsked = "zc.usage-when-asked", Header("linux/io_uring.h", "IORING_SEND_ZC_REPORT_USAGE");
+    /// On loopback what leaves is copied, and the notification says so.
+    ZcLoopbackCopies = "zc.loopback-copies", Kernel("net/core/skbuff.c", "skb_orphan_frags_rx", "6.18");
+    /// A request that attached nothing, by failing or by sending no byte, reports a copy.
+    ZcNothingIsCopied = "zc.nothing-is-copied", Kernel("io_uring/notif.c", "io_notif_tw_complete", "6.18");
+    /// Bytes that never left their queue were not copied, and the notification says so.
+    ZcUntouchedIsClear = "zc.untouched-is-clear", Kernel("io_uring/notif.c", "io_tx_ubuf_complete", "6.18");
+    /// A reserved field of a zero-copy send that is not zero is EINVAL, once.
+    ZcReservedFields = "zc.reserved-fields", Kernel("io_uring/net.c", "io_send_zc_prep", "6.18");
+    /// CQE_SKIP_SUCCESS on a zero-copy send is EINVAL, once.
+    ZcSkipRefused = "zc.skip-refused", Kernel("io_uring/net.c", "io_send_zc_prep", "6.18");
+
+    // buf: registered buffers.
+
+    /// A table is registered where there is none; otherwise EBUSY.
+    BufRegisterOnce = "buf.register-once", Man("io_uring_register.2", "ERRORS");
+    /// A table has 1 to 16384 entries; otherwise EINVAL.
+    BufTableSize = "buf.table-size", Man("io_uring_register.2", "IORING_REGISTER_BUFFERS");
+    /// An entry is memory that can be written, at most 1 GiB, or empty; otherwise the whole table is refused.
+    BufEntryValid = "buf.entry-valid", Kernel("io_uring/rsrc.c", "io_buffer_validate", "6.18");
+    /// Unregistering needs a table; otherwise ENXIO.
+    BufUnregisterNeedsTable = "buf.unregister-needs-table", Man("io_uring_register.2", "ERRORS");
+    /// An index behind the table, or of an empty entry, is EFAULT.
+    BufIndexFilled = "buf.index-filled", Man("io_uring_enter.2", "ERRORS");
+    /// A range that is not inside the registered buffer is EFAULT.
+    BufRangeInside = "buf.range-inside", Man("io_uring_enter.2", "ERRORS");
+    /// All iovecs of a request lie inside the one registered buffer that it names; otherwise EFAULT and nothing is sent.
+    BufVectorInOne = "buf.vector-in-one", Kernel("io_uring/rsrc.c", "io_import_reg_vec", "6.18");
 }
 
 impl Rule {

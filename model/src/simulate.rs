@@ -1,10 +1,128 @@
-//! Produces a trace.
+//! Simulation: one run that the kernel may take, or all of them.
+
+use std::collections::BTreeSet;
+
 use crate::choices::Choices;
+use crate::mutation::Mutation;
 use crate::profile::Profile;
 use crate::program::Program;
-use crate::trace::Trace;
+use crate::trace::{Ending, Seen, Trace, What};
+use crate::walk::{Walk, Way};
+use crate::world::{Law, State};
 
-/// One run that the kernel of `profile` may take.
-pub fn simulate(_program: &Program, _profile: &Profile, _choices: &mut impl Choices) -> Trace {
-    Trace::default()
+/// One run that the kernel of `profile` may take, as `choices` decides.
+///
+/// Total: a program that the model does not cover gives a trace that ends (`Ending::Cut`) where the
+/// model has nothing more to say.
+pub fn simulate(program: &Program, profile: &Profile, choices: &mut impl Choices) -> Trace {
+    simulate_mutant(program, profile, None, choices)
+}
+
+/// As `simulate`, with a deliberate mistake; for tests.
+#[doc(hidden)]
+pub fn simulate_mutant(
+    program: &Program,
+    profile: &Profile,
+    mutation: Option<Mutation>,
+    choices: &mut impl Choices,
+) -> Trace {
+    let law = Law { program, profile, contract: false, mutation };
+    let mut walk = Walk::new(law);
+    while walk.step < program.steps.len() {
+        let ways = walk.ways();
+        if ways.is_empty() {
+            return Trace { seen: walk.seen, end: Ending::Cut };
+        }
+        let way = ways[choices.pick(ways.len())];
+        walk.take(way).expect("a way that was proposed can be taken");
+    }
+    Trace { seen: walk.seen, end: Ending::Complete }
+}
+
+/// Too many states to walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany {
+    /// The bound that was reached.
+    pub states: usize,
+}
+
+/// What an exploration found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explored {
+    /// Every trace, one for each outcome: completions of different requests that are seen in the same
+    /// step count in any order as the same.
+    pub traces: Vec<Trace>,
+    /// States that were walked.
+    pub states: usize,
+}
+
+/// Every run that the kernel of `profile` may take, modulo the order of completions in a step.
+///
+/// Walks at most `states_max` states; design bound 10^6.
+pub fn explore(program: &Program, profile: &Profile, states_max: usize) -> Result<Explored, TooMany> {
+    explore_mutant(program, profile, None, states_max)
+}
+
+/// As `explore`, with a deliberate mistake; for tests.
+#[doc(hidden)]
+pub fn explore_mutant(
+    program: &Program,
+    profile: &Profile,
+    mutation: Option<Mutation>,
+    states_max: usize,
+) -> Result<Explored, TooMany> {
+    let law = Law { program, profile, contract: false, mutation };
+    let mut known: BTreeSet<(usize, State, Vec<Seen>)> = BTreeSet::new();
+    let mut outcomes: BTreeSet<Vec<Seen>> = BTreeSet::new();
+    let mut found = Explored::default();
+    let mut open = vec![Walk::new(law)];
+    while let Some(walk) = open.pop() {
+        let ways = if walk.step < program.steps.len() { walk.ways() } else { Vec::new() };
+        if ways.is_empty() {
+            let cut = walk.step < program.steps.len();
+            if outcomes.insert(modulo_order(&walk.seen)) {
+                let end = if cut { Ending::Cut } else { Ending::Complete };
+                found.traces.push(Trace { seen: walk.seen, end });
+            }
+            continue;
+        }
+        for way in ways {
+            let mut next = walk.clone();
+            if next.take(way).is_err() {
+                continue;
+            }
+            // where bytes are being read the state does not hold what was read
+            let is_reading = matches!(way, Way::Take(crate::world::Decision::Deliver { .. }));
+            if !is_reading {
+                let key = (next.step, next.world.state.clone(), modulo_order(&next.seen));
+                if !known.insert(key) {
+                    continue;
+                }
+            }
+            found.states += 1;
+            if found.states > states_max {
+                return Err(TooMany { states: states_max });
+            }
+            open.push(next);
+        }
+    }
+    Ok(found)
+}
+
+/// The observations with completions inside a step sorted by ring and user data; those of one
+/// request keep their order.
+fn modulo_order(seen: &[Seen]) -> Vec<Seen> {
+    let mut sorted = seen.to_vec();
+    let mut from = 0;
+    while from < sorted.len() {
+        let step = sorted[from].step;
+        let is_cqe = |s: &Seen| s.step == step && matches!(s.what, What::Cqe(_));
+        let to = from + sorted[from..].iter().take_while(|s| is_cqe(s)).count();
+        sorted[from..to].sort_by_key(|s| match s.what {
+            What::Cqe(ref c) => (c.ring, c.cqe.user_data),
+            _ => unreachable!("only completions were taken"),
+        });
+        from = to.max(from + 1);
+    }
+    sorted
 }

@@ -1,18 +1,38 @@
-//! A network in miniature.
+//! A network in miniature: where the bytes of sends are until a peer has them.
+
+mod stream;
+
+pub use stream::{Connection, Holds, Pending, Room, Stream, Writer};
 
 use crate::program::{Lane, SocketId};
+use crate::space::Segment;
 use crate::trace::RoomReport;
 
 /// What a request counts for beside its bytes when room is reckoned: the kernel charges a socket for
 /// its own structures as well.
 pub const REQUEST_OVERHEAD_BYTES: u64 = 8192;
 
+/// The bytes that one request hands to a socket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SocketSend {
+    /// The socket.
+    pub socket: SocketId,
+    /// Where the bytes are, in the order of the stream.
+    pub segments: Vec<Segment>,
+    /// How many they are.
+    pub len_bytes: u64,
+    /// `MSG_WAITALL`: tried again until all are taken.
+    pub wait_all: bool,
+    /// The network refers to the caller's pages instead of copying them at once.
+    pub zero_copy: bool,
+}
+
 /// The room that a lane promises where nothing was measured.
 pub fn usual_room(socket: SocketId, lane: Lane) -> RoomReport {
     let (accepts_bytes, leaves_bytes, full) = match lane {
         Lane::Loopback => (128 << 10, 32 << 10, false),
         Lane::Gate => (64 << 10, 0, false),
-        Lane::GateFull => (0, 0, true),
+        Lane::GateFull => (16 << 10, 0, true),
     };
     RoomReport { socket, accepts_bytes, leaves_bytes, full }
 }

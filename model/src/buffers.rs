@@ -1,0 +1,71 @@
+//! The table of registered buffers, and what may be named in it.
+//!
+//! Source: `io_uring_register(2)`, `IORING_REGISTER_BUFFERS`; `io_sqe_buffer_register` and
+//! `io_import_fixed` in `io_uring/rsrc.c`.
+
+use crate::abi::errno;
+use crate::cqe::Errno;
+use crate::program::Iovec;
+use crate::rules::Rule;
+use crate::space::Space;
+
+/// The most buffers one table holds (`IORING_MAX_REG_BUFFERS`).
+pub const TABLE_MAX: usize = 16384;
+/// The most bytes of one buffer up to 6.18 (1 GiB).
+pub const BUFFER_BYTES_MAX: u64 = 1 << 30;
+
+/// The registered buffers of one ring. `None`: no table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Buffers(Option<Vec<Option<(u64, u64)>>>);
+
+impl Buffers {
+    /// What `IORING_REGISTER_BUFFERS` returns, and the table afterwards.
+    pub fn register(&mut self, iovecs: &[Iovec], space: Space<'_>) -> Result<(), (Errno, Rule)> {
+        if self.0.is_some() {
+            return Err((Errno(errno::EBUSY), Rule::BufRegisterOnce));
+        }
+        if iovecs.is_empty() || iovecs.len() > TABLE_MAX {
+            return Err((Errno(errno::EINVAL), Rule::BufTableSize));
+        }
+        let table = iovecs.iter().map(|iovec| entry(*iovec, space)).collect::<Result<Vec<_>, _>>();
+        self.0 = Some(table.map_err(|e| (e, Rule::BufEntryValid))?);
+        Ok(())
+    }
+
+    /// What `IORING_UNREGISTER_BUFFERS` returns, and the table afterwards.
+    pub fn unregister(&mut self) -> Result<(), (Errno, Rule)> {
+        match self.0.take() {
+            Some(_) => Ok(()),
+            None => Err((Errno(errno::ENXIO), Rule::BufUnregisterNeedsTable)),
+        }
+    }
+
+    /// Whether `addr..addr + len` lies in the buffer at `index`; the error and its rule otherwise.
+    pub fn check(&self, index: u16, addr: u64, len: u64) -> Result<(), (Errno, Rule)> {
+        let fault = Errno(errno::EFAULT);
+        let slot = self.0.as_ref().and_then(|table| table.get(usize::from(index)).copied().flatten());
+        let (base, size) = slot.ok_or((fault, Rule::BufIndexFilled))?;
+        let inside = addr >= base
+            && addr.checked_add(len).is_some_and(|end| end <= base.saturating_add(size))
+            && len <= crate::abi::MAX_RW_COUNT;
+        if inside { Ok(()) } else { Err((fault, Rule::BufRangeInside)) }
+    }
+}
+
+/// Checks one entry of a table (`io_buffer_validate`, then pinning with write permission).
+fn entry(iovec: Iovec, space: Space<'_>) -> Result<Option<(u64, u64)>, Errno> {
+    let Iovec { addr, len_bytes: len } = iovec;
+    if addr == 0 && len == 0 {
+        return Ok(None);
+    }
+    if len > i64::MAX as u64 {
+        return Err(Errno(errno::EINVAL));
+    }
+    if addr == 0 || len == 0 || len > BUFFER_BYTES_MAX {
+        return Err(Errno(errno::EFAULT));
+    }
+    if addr.checked_add(len).is_none_or(|end| end > u64::MAX - 4095) {
+        return Err(Errno(errno::EOVERFLOW));
+    }
+    if space.is_mapped(addr, len, true) { Ok(Some((addr, len))) } else { Err(Errno(errno::EFAULT)) }
+}

@@ -1,0 +1,82 @@
+//! What the result of one request may still be.
+//!
+//! A choice that the kernel made unseen is kept here as a set and narrowed by what is seen next; it
+//! is never enumerated ahead.
+
+use crate::cqe::{Errno, Res};
+use crate::rules::Rule;
+
+/// The results that are possible, each with the rule that makes it so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct May {
+    /// Counts from the first to the second, both included.
+    pub bytes: Option<Counts>,
+    /// Errors.
+    pub errors: Vec<(Errno, Rule)>,
+    /// Whether there may be no result yet, since the request waits for room.
+    pub waiting: bool,
+}
+
+/// A range of counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Counts {
+    /// The smallest.
+    pub least: u64,
+    /// The largest.
+    pub most: u64,
+    /// Why none below the smallest.
+    pub rule: Rule,
+}
+
+impl May {
+    /// Exactly this count, and now.
+    pub fn exactly(count: u64, rule: Rule) -> May {
+        May { bytes: Some(Counts { least: count, most: count, rule }), ..May::default() }
+    }
+
+    /// Exactly this error, and now.
+    pub fn fail(errno: u16, rule: Rule) -> May {
+        May { errors: vec![(Errno(errno), rule)], ..May::default() }
+    }
+
+    /// Whether a result must be there.
+    pub fn is_certain(&self) -> bool {
+        !self.waiting
+    }
+
+    /// The rule that allows `res`, or the one that `res` breaks.
+    pub fn judge(&self, res: Res) -> Result<Rule, Rule> {
+        match (res, self.bytes) {
+            (Res::Err(e), bytes) => match self.errors.iter().find(|(known, _)| *known == e) {
+                Some((_, rule)) => Ok(*rule),
+                None => Err(match (self.errors.first(), bytes) {
+                    (Some((_, rule)), _) => *rule,
+                    (None, Some(counts)) if !self.waiting => counts.rule,
+                    (None, _) => Rule::SendErrorNeedsCause,
+                }),
+            },
+            (Res::Bytes(n), Some(counts)) if n > counts.most => Err(Rule::SendShortNeverLong),
+            (Res::Bytes(n), Some(counts)) if n < counts.least => Err(counts.rule),
+            (Res::Bytes(_), Some(counts)) => Ok(counts.rule),
+            (Res::Bytes(_), None) => {
+                Err(self.errors.first().map_or(Rule::SendWaitsForRoom, |(_, rule)| *rule))
+            }
+        }
+    }
+
+    /// The results worth trying: every error, and of the counts the ends and the classes 1, inside
+    /// and all but one.
+    pub fn classes(&self, whole: u64) -> Vec<Res> {
+        let mut all: Vec<Res> = Vec::new();
+        if let Some(Counts { least, most, .. }) = self.bytes {
+            let mut counts = vec![least, most];
+            counts.extend([0, 1, whole / 2, whole.saturating_sub(1), whole]);
+            counts.retain(|n| (least..=most).contains(n));
+            counts.sort_unstable();
+            counts.dedup();
+            all.extend(counts.into_iter().map(Res::Bytes));
+        }
+        all.extend(self.errors.iter().map(|(e, _)| Res::Err(*e)));
+        all
+    }
+}

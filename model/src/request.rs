@@ -1,0 +1,123 @@
+//! The life of a request.
+//!
+//! ```text
+//!            issue            finish
+//!  Queued ──────────▶ Issued ────────▶ Done
+//!    │                 │  ▲              ▲
+//!    │             arm ▼  │ issue        │
+//!    │                Armed ─────────────┤ finish (error, cancel)
+//!    └──────── finish (cancelled) ───────┘
+//! ```
+//! A request that is `Done` may still have a `Notice`: its memory is the kernel's until that is
+//! posted.
+
+use crate::cqe::Res;
+use crate::may::May;
+use crate::notice::Notice;
+use crate::prepare::Plan;
+use crate::program::{RingId, SocketId};
+use crate::rules::Rule;
+
+/// A number given in the order of submission, over all rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u32);
+
+/// Where a request is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Behind another member of its chain.
+    Queued,
+    /// Tried; the result is made or may be.
+    Issued,
+    /// Tried, and surely waiting for room.
+    Armed,
+    /// Its result was seen.
+    Done,
+}
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The kernel tries it.
+    Issue,
+    /// There was no room: it waits.
+    Arm,
+    /// Its result is posted.
+    Finish,
+}
+
+impl Phase {
+    /// Every phase, for tables.
+    pub const ALL: [Phase; 4] = [Phase::Queued, Phase::Issued, Phase::Armed, Phase::Done];
+
+    /// The next phase, or the rule that forbids it.
+    pub fn after(self, event: Event) -> Result<Phase, Rule> {
+        use {Event::*, Phase::*};
+        match (self, event) {
+            (Queued | Armed, Issue) => Ok(Issued),
+            (Issued, Arm) => Ok(Armed),
+            (Queued | Issued | Armed, Finish) => Ok(Done),
+
+            (Queued, Arm) => Err(Rule::LinkStartsAfterResult),
+            (Issued, Issue) | (Armed, Arm) => Err(Rule::SendWaitsForRoom),
+            (Done, Issue | Arm) => Err(Rule::RetiredIsSilent),
+            (Done, Finish) => Err(Rule::OneResult),
+        }
+    }
+}
+
+impl Event {
+    /// Every event, for tables.
+    pub const ALL: [Event; 3] = [Event::Issue, Event::Arm, Event::Finish];
+}
+
+/// An entry that the ring took.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Request {
+    /// The ring it was submitted to.
+    pub ring: RingId,
+    /// What its completions carry.
+    pub user_data: u64,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// What its result may be, once it was issued.
+    pub may: May,
+    /// The second half of a zero-copy request that got as far as allocating it.
+    pub notice: Option<Notice>,
+    /// What it will do, while it is queued behind another.
+    pub plan: Option<Plan>,
+    /// The socket it sends on, once it was tried.
+    pub socket: Option<SocketId>,
+    /// The member of its chain before it, while that is not done.
+    pub before: Option<RequestId>,
+    /// The member of its chain behind it.
+    pub behind: Option<RequestId>,
+    /// It ends without having been tried, because another member of its chain failed.
+    pub cut: bool,
+    /// `IOSQE_IO_HARDLINK`: a failed result does not cut the chain behind it.
+    pub hard: bool,
+    /// A short count is a failure for its chain (`MSG_WAITALL`).
+    pub short_is_failure: bool,
+    /// Bytes it was asked to move.
+    pub len_bytes: u64,
+}
+
+impl Request {
+    /// Whether `res` cuts the chain behind it.
+    pub fn fails_chain(&self, res: Res) -> bool {
+        match res {
+            Res::Err(_) => true,
+            Res::Bytes(n) => self.short_is_failure && n < self.len_bytes,
+        }
+    }
+
+    /// Whether its result is made, or surely will be, and does not cut the chain behind it.
+    pub fn surely_succeeds(&self) -> bool {
+        let counts_only = self.may.errors.is_empty() && self.may.is_certain();
+        let least = self.may.bytes.map(|counts| Res::Bytes(counts.least));
+        self.phase == Phase::Issued
+            && !self.cut
+            && counts_only
+            && least.is_some_and(|res| !self.fails_chain(res))
+    }
+}

@@ -1,0 +1,226 @@
+//! One way through a program: the driver that simulation and exploration share.
+
+use crate::cqe::{Completion, Cqe};
+use crate::program::{RingId, SocketId, Step};
+use crate::request::RequestId;
+use crate::rules::Rule;
+use crate::trace::{Received, RingCqe, Run, Seen, What};
+use crate::world::{Decision, Law, World};
+
+/// A world, where in the program it is, and what was seen on the way.
+#[derive(Clone)]
+pub(crate) struct Walk<'a> {
+    pub(crate) world: World<'a>,
+    pub(crate) step: usize,
+    pub(crate) seen: Vec<Seen>,
+    /// Bytes read in this step and not written down yet.
+    runs: Vec<(SocketId, Run)>,
+}
+
+/// What may happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The kernel decides something.
+    Take(Decision),
+    /// The step ends.
+    End,
+    /// The step's patience runs out, though nothing was promised.
+    GiveUp,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(law: Law<'a>) -> Walk<'a> {
+        let mut walk = Walk { world: World::new(law), step: 0, seen: Vec::new(), runs: Vec::new() };
+        walk.enter();
+        walk
+    }
+
+    fn current(&self) -> Option<&'a Step> {
+        self.world.law.program.steps.get(self.step)
+    }
+
+    fn enter(&mut self) {
+        if let Some(step) = self.current() {
+            self.world.begin(step);
+        }
+    }
+
+    /// What may happen next; empty when the program has ended or nothing can be said.
+    pub(crate) fn ways(&self) -> Vec<Way> {
+        let Some(step) = self.current() else { return Vec::new() };
+        if self.world.unclaimed().is_some() {
+            return Vec::new();
+        }
+        if let Some(value) = self.world.owed_return() {
+            return self.returns(value);
+        }
+        let mut ways: Vec<Way> = Vec::new();
+        let mut waits = None;
+        match step {
+            Step::Reap { ring, until } => {
+                ways.extend(self.world.completions(Some(*ring)).into_iter().map(Way::Take));
+                if self.world.may_stop(*ring, until) {
+                    ways.push(Way::End);
+                } else {
+                    waits = Some(*ring);
+                }
+            }
+            Step::Fence { ring } => {
+                ways.extend(self.world.completions(Some(*ring)).into_iter().map(Way::Take));
+                ways.push(Way::End);
+            }
+            Step::Drain { socket, amount } => {
+                ways.extend(self.deliveries(*socket).into_iter().filter(|way| self.fits(*amount, *way)));
+                if self.may_end(step) {
+                    ways.push(Way::End);
+                } else if ways.is_empty() {
+                    ways.push(Way::GiveUp);
+                }
+            }
+            Step::Settle => {
+                let sockets = 0..self.world.law.program.sockets.len();
+                ways.extend(sockets.flat_map(|i| self.deliveries(SocketId(i as u16))));
+                if ways.is_empty() {
+                    ways.extend(self.world.completions(None).into_iter().map(Way::Take));
+                }
+                if self.may_end(step) {
+                    ways.push(Way::End);
+                } else if ways.is_empty() {
+                    ways.push(Way::GiveUp);
+                }
+            }
+            _ => ways.push(Way::End),
+        }
+        if let Some(ring) = waits
+            && (ways.is_empty() || self.world.promises(Some(ring)).is_empty())
+        {
+            ways.push(Way::GiveUp);
+        }
+        ways
+    }
+
+    fn returns(&self, value: i64) -> Vec<Way> {
+        let candidates = [value, value - 1, value + 1].map(Decision::Return);
+        let allowed = candidates.into_iter().filter(|d| self.world.clone().after(*d).is_ok());
+        allowed.map(Way::Take).collect()
+    }
+
+    fn deliveries(&self, socket: SocketId) -> Vec<Way> {
+        let mut all = self.world.deliveries(socket);
+        all.extend(self.world.hidden(socket));
+        all.into_iter().map(Way::Take).collect()
+    }
+
+    fn fits(&self, amount: crate::program::Amount, way: Way) -> bool {
+        match (amount, way) {
+            (crate::program::Amount::Bytes(n), Way::Take(Decision::Deliver { len_bytes, .. })) => {
+                self.world.state.drained.saturating_add(len_bytes) <= n
+            }
+            _ => true,
+        }
+    }
+
+    fn may_end(&self, step: &Step) -> bool {
+        self.world.clone().finish(step).is_ok()
+    }
+
+    /// Goes one way on.
+    pub(crate) fn take(&mut self, way: Way) -> Result<(), Rule> {
+        match way {
+            Way::Take(decision) => self.decide(decision),
+            Way::End => {
+                self.write_runs();
+                if let Some(step) = self.current() {
+                    self.world.finish(step)?;
+                }
+                self.step += 1;
+                self.enter();
+                Ok(())
+            }
+            Way::GiveUp => {
+                self.write_runs();
+                self.note(What::GaveUp);
+                self.world.finish_in_vain();
+                self.step += 1;
+                self.enter();
+                Ok(())
+            }
+        }
+    }
+
+    fn decide(&mut self, decision: Decision) -> Result<(), Rule> {
+        match decision {
+            Decision::Return(value) => {
+                self.world.after(decision)?;
+                self.note(What::Returned(value));
+            }
+            Decision::Complete { request, res, more } => {
+                let (ring, user_data) = self.name(request);
+                self.world.after(decision)?;
+                self.note_cqe(ring, Cqe::of(user_data, Completion::Result { res, more }));
+            }
+            Decision::Notify { request, usage } => {
+                let (ring, user_data) = self.name(request);
+                self.world.after(decision)?;
+                self.note_cqe(ring, Cqe::of(user_data, Completion::Notification(usage)));
+            }
+            Decision::Deliver { request, len_bytes, generation } => {
+                let Some(writer) = self.world.writer(request) else { return Ok(()) };
+                let socket = writer.send.socket;
+                let piece = writer.bytes_from(writer.read, len_bytes).next();
+                self.world.after(decision)?;
+                if let Some(piece) = piece {
+                    let run = match piece.region {
+                        Some(region) => {
+                            Run::Stamped { region, generation, offset: piece.offset, len_bytes }
+                        }
+                        None => Run::Bytes(crate::memory::HexBytes(vec![0; len_bytes as usize])),
+                    };
+                    self.runs.push((socket, run));
+                }
+            }
+            Decision::Proceed { .. } => self.world.after(decision)?,
+        }
+        Ok(())
+    }
+
+    fn name(&self, id: RequestId) -> (RingId, u64) {
+        let request = &self.world.state.requests[&id];
+        (request.ring, request.user_data)
+    }
+
+    fn note_cqe(&mut self, ring: RingId, cqe: Cqe) {
+        self.write_runs();
+        self.note(What::Cqe(RingCqe { ring, cqe }));
+    }
+
+    fn note(&mut self, what: What) {
+        self.seen.push(Seen { step: self.step as u32, what });
+    }
+
+    /// Writes down what was read, one observation for each socket that was read.
+    fn write_runs(&mut self) {
+        let mut by_socket: Vec<(SocketId, Vec<Run>)> = Vec::new();
+        for (socket, run) in std::mem::take(&mut self.runs) {
+            match by_socket.iter_mut().find(|(s, _)| *s == socket) {
+                Some((_, runs)) => push_run(runs, run),
+                None => by_socket.push((socket, vec![run])),
+            }
+        }
+        for (socket, runs) in by_socket {
+            self.note(What::Received(Received { socket, runs }));
+        }
+    }
+}
+
+/// Adds a run, as part of the last one where it continues that.
+fn push_run(runs: &mut Vec<Run>, run: Run) {
+    match (runs.last_mut(), run) {
+        (
+            Some(Run::Stamped { region, generation, offset, len_bytes }),
+            Run::Stamped { region: r, generation: g, offset: o, len_bytes: n },
+        ) if (*region, *generation, *offset + *len_bytes) == (r, g, o) => *len_bytes += n,
+        (Some(Run::Bytes(bytes)), Run::Bytes(more)) => bytes.0.extend(more.0),
+        (_, run) => runs.push(run),
+    }
+}

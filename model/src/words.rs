@@ -1,0 +1,106 @@
+//! Observations, decisions and steps in the words of case files, for reports.
+
+use crate::abi::{self, cqe_flag, op};
+use crate::cqe::{Completion, Cqe};
+use crate::program::{Amount, Program, Register, SocketId, Step, Until};
+use crate::trace::{PeerEnd, Run, What};
+use crate::world::{Decision, World};
+
+/// An observation.
+pub fn what(program: &Program, what: &What) -> String {
+    match what {
+        What::Room(r) => format!(
+            "room {} accepts {} leaves {}{}",
+            socket(r.socket),
+            r.accepts_bytes,
+            r.leaves_bytes,
+            if r.full { " full" } else { "" }
+        ),
+        What::Returned(value) => format!("returned {value}"),
+        What::Cqe(seen) if program.rings.len() > 1 => format!("ring {} {}", seen.ring.0, cqe(&seen.cqe)),
+        What::Cqe(seen) => cqe(&seen.cqe),
+        What::Received(received) => {
+            let runs: Vec<String> = received.runs.iter().map(|r| run(program, r)).collect();
+            format!("received {} {}", socket(received.socket), runs.join(", "))
+        }
+        What::PeerEnded { socket: s, how: PeerEnd::EndOfFile } => format!("end of file at {}", socket(*s)),
+        What::PeerEnded { socket: s, how: PeerEnd::Reset } => format!("reset at {}", socket(*s)),
+        What::GaveUp => "patience ran out".into(),
+    }
+}
+
+fn cqe(cqe: &Cqe) -> String {
+    if cqe.completion().is_some() {
+        return cqe.to_string();
+    }
+    format!("#{} res {} flags {}", cqe.user_data, cqe.res, abi::flag_names(cqe_flag::NAMES, cqe.flags))
+}
+
+/// Received bytes.
+pub fn run(program: &Program, run: &Run) -> String {
+    match run {
+        Run::Stamped { region, generation, offset, len_bytes } => {
+            let name = program.regions.get(usize::from(region.0)).map_or("?", |r| r.name.as_str());
+            let again = if generation.0 == 0 { String::new() } else { format!("@{}", generation.0) };
+            format!("{name}{again} {offset}..{}", offset.saturating_add(*len_bytes))
+        }
+        Run::Bytes(bytes) if bytes.0.len() <= 8 => {
+            format!("bytes {}", String::from(bytes.clone()))
+        }
+        Run::Bytes(bytes) => format!("{} bytes of no region", bytes.0.len()),
+    }
+}
+
+fn socket(id: SocketId) -> String {
+    format!("socket {}", id.0)
+}
+
+/// A decision, as the observation that it would be.
+pub fn decision(world: &World<'_>, decision: &Decision) -> String {
+    let user_data = |id| world.state.requests.get(id).map_or(0, |request| request.user_data);
+    match decision {
+        Decision::Return(value) => format!("returned {value}"),
+        Decision::Complete { request, res, more } => {
+            cqe(&Cqe::of(user_data(request), Completion::Result { res: *res, more: *more }))
+        }
+        Decision::Notify { request, usage } => {
+            cqe(&Cqe::of(user_data(request), Completion::Notification(*usage)))
+        }
+        Decision::Deliver { request, len_bytes, .. } => {
+            format!("{len_bytes} bytes of #{}", user_data(request))
+        }
+        Decision::Proceed { request } => format!("#{} succeeds unseen", user_data(request)),
+    }
+}
+
+/// A step.
+pub fn step(program: &Program, step: &Step) -> String {
+    match step {
+        Step::Submit { sqes, .. } => {
+            let each = sqes.iter().map(|sqe| match abi::name_of(op::NAMES, sqe.opcode) {
+                Some(name) => format!("#{} {}", sqe.user_data, name.to_lowercase()),
+                None => format!("#{} opcode {}", sqe.user_data, sqe.opcode),
+            });
+            format!("submit {}", each.collect::<Vec<_>>().join(", "))
+        }
+        Step::Reap { until: Until::Now, .. } => "reap what is there".into(),
+        Step::Reap { until: Until::Settled, .. } => "reap until all is settled".into(),
+        Step::Reap { until: Until::Seen(wants), .. } => {
+            let each = wants.iter().map(|w| format!("#{} x{}", w.user_data, w.count));
+            format!("reap until {}", each.collect::<Vec<_>>().join(", "))
+        }
+        Step::Register { what: Register::Buffers(iovecs), .. } => format!("register {} buffers", iovecs.len()),
+        Step::Register { what: Register::UnregisterBuffers, .. } => "unregister buffers".into(),
+        Step::Drain { socket: s, amount: Amount::Everything } => format!("drain {} all", socket(*s)),
+        Step::Drain { socket: s, amount: Amount::Bytes(n) } => format!("drain {} {n}", socket(*s)),
+        Step::ResetPeer { socket: s } => format!("reset {}", socket(*s)),
+        Step::CloseOwn { socket: s } => format!("close {}", socket(*s)),
+        Step::ShutdownOwn { socket: s } => format!("shutdown {}", socket(*s)),
+        Step::Rewrite { region } => {
+            let name = program.regions.get(usize::from(region.0)).map_or("?", |r| r.name.as_str());
+            format!("rewrite {name}")
+        }
+        Step::Fence { .. } => "fence".into(),
+        Step::Settle => "settle".into(),
+    }
+}

@@ -1,0 +1,135 @@
+//! Whether a step may end, and what is owed where one waits in vain.
+
+use super::{Tally, World};
+use crate::deviation::Deviation;
+use crate::net::Holds;
+use crate::notice::Stage;
+use crate::program::{Amount, RingId, SocketId, Step, Until};
+use crate::request::{Phase, Request, RequestId};
+use crate::rules::Rule;
+use crate::verdict::Promise;
+
+impl World<'_> {
+    /// The call of this step returned.
+    pub(super) fn call_returns(&mut self, value: i64) -> Result<(), Rule> {
+        let rule = self.state.returns_rule;
+        let expected = self.state.returns;
+        self.hold_to(expected.is_none_or(|e| e == value), rule)?;
+        self.state.returns = None;
+        Ok(())
+    }
+
+    /// What the call of this step must return, if that was not seen yet.
+    pub(crate) fn owed_return(&self) -> Option<i64> {
+        self.state.returns
+    }
+
+    /// Ends the step, or names the rule that keeps it from ending here.
+    pub fn finish(&mut self, step: &Step) -> Result<(), Rule> {
+        if self.state.returns.take().is_some() {
+            self.refuse(self.state.returns_rule)?;
+        }
+        match step {
+            Step::Drain { socket, amount: Amount::Everything } => self.drained(*socket)?,
+            Step::Drain { amount: Amount::Bytes(n), .. } => {
+                self.hold_to(self.state.drained == *n, Rule::StreamNothingLost)?;
+            }
+            Step::Settle => {
+                for i in 0..self.state.sockets.len() {
+                    self.drained(SocketId(i as u16))?;
+                }
+                self.hold_to(self.is_settled(None), Rule::ResultComes)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Ends a step whose patience ran out.
+    pub fn finish_in_vain(&mut self) {
+        self.state.returns = None;
+    }
+
+    fn drained(&mut self, socket: SocketId) -> Result<(), Rule> {
+        let Some(stream) = self.stream(socket) else { return Ok(()) };
+        if let Err(rule) = stream.judge_drained() {
+            self.refuse(rule)?;
+        }
+        self.hit(Rule::StreamNothingLost);
+        if let Some(stream) = self.stream_mut(socket) {
+            stream.drained();
+        }
+        for id in self.unsettled_on(socket).collect::<Vec<_>>() {
+            let read = self.writer(id).filter(|w| w.closed).map(|w| w.read);
+            if let (Some(read), Some(counts)) = (read, &mut self.request_mut(id).may.bytes) {
+                (counts.least, counts.most) = (counts.least.max(read), read.max(counts.least));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every request has its result, and its notification where one was announced.
+    pub(crate) fn is_settled(&self, ring: Option<RingId>) -> bool {
+        let open = |request: &Request| {
+            let announced = request.notice.is_some_and(|n| n.stage != Stage::Posted) && !request.cut;
+            request.phase != Phase::Done || announced
+        };
+        let mut requests = self.state.requests.values();
+        !requests.any(|request| ring.is_none_or(|r| r == request.ring) && open(request))
+    }
+
+    /// Whether a reap may stop here.
+    pub(crate) fn may_stop(&self, ring: RingId, until: &Until) -> bool {
+        match until {
+            Until::Now => true,
+            Until::Settled => self.is_settled(Some(ring)),
+            Until::Seen(wants) => wants.iter().all(|want| {
+                let tally = self.state.tally.get(&want.user_data).copied().unwrap_or_default();
+                let Tally { seen, announced, notified } = tally;
+                seen >= want.count && (!want.last || notified >= announced)
+            }),
+        }
+    }
+
+    /// What the kernel owes on `ring`, or on all of them, although nobody does anything more.
+    pub fn promises(&self, ring: Option<RingId>) -> Vec<Promise> {
+        let here = |request: &&Request| ring.is_none_or(|r| r == request.ring);
+        let mut owed = Vec::new();
+        for (id, request) in self.state.requests.iter().filter(|(_, r)| here(r)) {
+            if let Some((what, rule)) = self.owes(*id, request, ring.is_none()) {
+                owed.push(Promise { user_data: request.user_data, what: what.into(), rule });
+            }
+        }
+        owed
+    }
+
+    fn owes(&self, id: RequestId, request: &Request, settling: bool) -> Option<(&'static str, Rule)> {
+        let first = request.before.is_none_or(|b| !self.state.requests.contains_key(&b));
+        match request.phase {
+            Phase::Issued if !request.may.waiting => Some(("result", Rule::ResultComes)),
+            Phase::Issued | Phase::Armed if settling => Some(("result", Rule::ResultComes)),
+            Phase::Queued if settling && first => Some(("result", Rule::ResultComes)),
+            Phase::Queued | Phase::Issued | Phase::Armed => None,
+            Phase::Done => {
+                let notice = request.notice.filter(|n| n.stage != Stage::Posted)?;
+                let kept = !request.cut
+                    || (Deviation::OrphanNotif.applies_to(self.law.profile) && !self.law.contract);
+                let released = settling || self.holds(id) == Holds::No;
+                let _ = notice;
+                (kept && released).then_some(("notification", Rule::NotifComes))
+            }
+        }
+    }
+
+    /// Bytes that were surely accepted and that the peer has not read.
+    pub(crate) fn owed_bytes(&self, socket: SocketId) -> Vec<Promise> {
+        let writers = self.stream(socket).map_or(&[][..], |stream| &stream.writers);
+        let owed = writers.iter().filter(|w| w.accepted.0 > w.read);
+        owed.map(|w| Promise {
+            user_data: self.state.requests.get(&w.request).map_or(0, |r| r.user_data),
+            what: "bytes".into(),
+            rule: Rule::StreamNothingLost,
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,280 @@
+//! The relation: one possible state of the kernel, and what may happen in it.
+//!
+//! A `World` is what is known of the kernel after a part of a program and of its trace. `begin` does
+//! what a step does for certain; `after` takes one `Decision`, or names the rule it breaks; `finish`
+//! says whether the step may end here. Simulation proposes decisions, checking reads them from a
+//! trace; both ask `after`, so a rule is written once.
+
+mod finish;
+mod notify;
+mod options;
+mod result;
+mod step;
+mod stream;
+mod submit;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::buffers::Buffers;
+use crate::cqe::{Res, Usage};
+use crate::deviation::Deviation;
+use crate::memory::Generation;
+use crate::mutation::{Fault, Mutation};
+use crate::net::{Stream, usual_room};
+use crate::profile::Profile;
+use crate::program::{Lane, Program, RingId, SocketId, SocketKind, SocketState, Until};
+use crate::request::{Request, RequestId};
+use crate::rules::Rule;
+use crate::space::Space;
+use crate::sqe::Sqe;
+
+/// What a run is judged by.
+#[derive(Clone, Copy)]
+pub struct Law<'a> {
+    /// What the user does.
+    pub program: &'a Program,
+    /// On which kernel.
+    pub profile: &'a Profile,
+    /// Whether known deviations are refused.
+    pub contract: bool,
+    /// A deliberate mistake, for tests.
+    pub mutation: Option<Mutation>,
+}
+
+/// Everything that the kernel may choose, as far as it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Decision {
+    /// The call of this step returns.
+    Return(i64),
+    /// A request posts its result.
+    Complete {
+        /// The request.
+        request: RequestId,
+        /// Its result.
+        res: Res,
+        /// Whether it announces a notification.
+        more: bool,
+    },
+    /// A request posts its notification.
+    Notify {
+        /// The request.
+        request: RequestId,
+        /// What it says of its bytes.
+        usage: Usage,
+    },
+    /// The peer reads bytes that this request sent.
+    Deliver {
+        /// The request.
+        request: RequestId,
+        /// How many, all from one segment.
+        len_bytes: u64,
+        /// The contents they have.
+        generation: Generation,
+    },
+    /// Unseen: a request succeeded with what the peer has read of it, so the next in its chain was
+    /// tried.
+    Proceed {
+        /// The request that succeeded.
+        request: RequestId,
+    },
+}
+
+/// A set of small numbers that can be copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hits([u64; 4]);
+
+impl Hits {
+    fn add(&mut self, index: usize) {
+        self.0[index / 64] |= 1 << (index % 64);
+    }
+
+    fn has(self, index: usize) -> bool {
+        self.0[index / 64] & 1 << (index % 64) != 0
+    }
+}
+
+/// One ring.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ring {
+    pub(crate) buffers: Buffers,
+    /// Entries on the queue that no enter has consumed.
+    pub(crate) left: VecDeque<Sqe>,
+    /// Deferred work runs only in an enter that waits for completions.
+    pub(crate) defers: bool,
+    pub(crate) sq_entries: usize,
+}
+
+/// What a descriptor of the program is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Socket {
+    Stream(Stream),
+    NotASocket,
+    NotModelled,
+}
+
+/// Completions seen with one user data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tally {
+    seen: u32,
+    announced: u32,
+    notified: u32,
+}
+
+/// All that changes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct State {
+    pub(crate) rings: Vec<Ring>,
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) generations: Vec<Generation>,
+    pub(crate) requests: BTreeMap<RequestId, Request>,
+    /// The requests of `requests` that may still post, by what their completions carry.
+    pub(crate) waiting: BTreeSet<(RingId, u64, RequestId)>,
+    pub(crate) next_id: u32,
+    /// What the call of this step must return, until it was seen.
+    pub(crate) returns: Option<i64>,
+    /// The rule behind `returns`.
+    pub(crate) returns_rule: Rule,
+    /// Completions by user data, where a step waits for them.
+    pub(crate) tally: BTreeMap<u64, Tally>,
+    /// Bytes read by the peer in this step.
+    pub(crate) drained: u64,
+    /// Why nothing can be said.
+    pub(crate) unclaimed: Option<String>,
+}
+
+/// One possible state of the kernel.
+#[derive(Clone)]
+pub struct World<'a> {
+    pub(crate) law: Law<'a>,
+    pub(crate) state: State,
+    /// Whether any step waits for particular user data; otherwise they are not counted.
+    tallies: bool,
+    hits: Cell<Hits>,
+    deviations: Cell<Hits>,
+}
+
+impl<'a> World<'a> {
+    /// The kernel before the first step.
+    pub fn new(law: Law<'a>) -> World<'a> {
+        let program = law.program;
+        let rings = program.rings.iter().map(|setup| Ring {
+            defers: setup.flags & crate::abi::setup::DEFER_TASKRUN != 0,
+            sq_entries: setup.entries.clamp(1, 32768).next_power_of_two() as usize,
+            ..Ring::default()
+        });
+        let sockets = program.sockets.iter().enumerate().map(|(i, setup)| match setup.kind {
+            SocketKind::Tcp4 | SocketKind::Tcp6 => Socket::Stream(Stream::new(
+                usual_room(SocketId(i as u16), setup.lane),
+                setup.lane != Lane::Loopback,
+                setup.state == SocketState::Connected,
+            )),
+            SocketKind::NotASocket => Socket::NotASocket,
+            SocketKind::Udp4 | SocketKind::Udp6 | SocketKind::UnixStream => Socket::NotModelled,
+        });
+        let state = State {
+            rings: rings.collect(),
+            sockets: sockets.collect(),
+            generations: vec![Generation(0); program.regions.len()],
+            requests: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            next_id: 0,
+            returns: None,
+            returns_rule: Rule::RingSubmitCount,
+            tally: BTreeMap::new(),
+            drained: 0,
+            unclaimed: None,
+        };
+        let tallies = program.steps.iter().any(|step| {
+            matches!(step, crate::program::Step::Reap { until: Until::Seen(_), .. })
+        });
+        World { law, state, tallies, hits: Cell::default(), deviations: Cell::default() }
+    }
+
+    /// Takes one decision, or names the rule that it breaks; then nothing has changed.
+    pub fn after(&mut self, decision: Decision) -> Result<(), Rule> {
+        match decision {
+            Decision::Return(value) => self.call_returns(value),
+            Decision::Complete { request, res, more } => self.complete(request, res, more),
+            Decision::Notify { request, usage } => self.notify(request, usage),
+            Decision::Deliver { request, len_bytes, generation } => {
+                self.deliver(request, len_bytes, generation)
+            }
+            Decision::Proceed { request } => self.proceed(request),
+        }
+    }
+
+    /// Why nothing can be said any more, if so.
+    pub fn unclaimed(&self) -> Option<&str> {
+        self.state.unclaimed.as_deref()
+    }
+
+    /// The rules that had a say so far.
+    pub fn rules_hit(&self) -> BTreeSet<Rule> {
+        Rule::ALL.iter().copied().filter(|rule| self.hits.get().has(*rule as usize)).collect()
+    }
+
+    /// The deviations met so far.
+    pub fn deviations_met(&self) -> BTreeSet<Deviation> {
+        Deviation::ALL.iter().copied().filter(|d| self.deviations.get().has(*d as usize)).collect()
+    }
+
+    pub(crate) fn hit(&self, rule: Rule) {
+        let mut hits = self.hits.get();
+        hits.add(rule as usize);
+        self.hits.set(hits);
+    }
+
+    pub(crate) fn met(&self, deviation: Deviation) {
+        let mut met = self.deviations.get();
+        met.add(deviation as usize);
+        self.deviations.set(met);
+    }
+
+    /// The rule has a say: it refuses what does not hold, unless it is switched off.
+    pub(crate) fn hold_to(&self, holds: bool, rule: Rule) -> Result<(), Rule> {
+        if holds {
+            self.hit(rule);
+            Ok(())
+        } else {
+            self.refuse(rule)
+        }
+    }
+
+    /// The rule refuses, unless it is switched off.
+    pub(crate) fn refuse(&self, rule: Rule) -> Result<(), Rule> {
+        if self.law.mutation == Some(Mutation::Off(rule)) { Ok(()) } else { Err(rule) }
+    }
+
+    pub(crate) fn has_fault(&self, fault: Fault) -> bool {
+        self.law.mutation == Some(Mutation::Fault(fault))
+    }
+
+    pub(crate) fn space(&self) -> Space<'_> {
+        Space { regions: &self.law.program.regions, generations: &self.state.generations }
+    }
+
+    pub(crate) fn stream(&self, socket: SocketId) -> Option<&Stream> {
+        match self.state.sockets.get(usize::from(socket.0)) {
+            Some(Socket::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn stream_mut(&mut self, socket: SocketId) -> Option<&mut Stream> {
+        match self.state.sockets.get_mut(usize::from(socket.0)) {
+            Some(Socket::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// The requests that may still post on `ring` under this user data, oldest first.
+    pub(crate) fn requests_with(&self, ring: RingId, user_data: u64) -> impl Iterator<Item = RequestId> {
+        let range = (ring, user_data, RequestId(0))..=(ring, user_data, RequestId(u32::MAX));
+        self.state.waiting.range(range).map(|(_, _, id)| *id)
+    }
+
+    pub(crate) fn give_up(&mut self, why: impl Into<String>) {
+        self.state.unclaimed.get_or_insert(why.into());
+    }
+}

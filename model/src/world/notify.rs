@@ -1,0 +1,83 @@
+//! The notification of a request: when it may come, and what it may say.
+
+use super::World;
+use crate::cqe::Usage;
+use crate::deviation::Deviation;
+use crate::mutation::Fault;
+use crate::net::Holds;
+use crate::notice::{Event, Notice, Stage, Used};
+use crate::request::{Phase, Request, RequestId};
+use crate::rules::Rule;
+
+impl World<'_> {
+    /// Whether a queue still refers to the request's memory.
+    pub(super) fn holds(&self, id: RequestId) -> Holds {
+        let stream = self.request(id).socket.and_then(|socket| self.stream(socket));
+        if self.has_fault(Fault::ReleasedEarly) {
+            return Holds::No;
+        }
+        stream.map_or(Holds::No, |stream| stream.holds(id))
+    }
+
+    /// Whether the request may post its notification with this usage now.
+    pub(super) fn judge_notification(&self, id: RequestId, usage: Usage) -> Result<(), Rule> {
+        let request = self.request(id);
+        let Some(notice) = request.notice else { return self.refuse(Rule::ZcNoNoticeNoMore) };
+        self.hold_to(request.phase == Phase::Done, Rule::NotifAfterResult)?;
+        let released = match notice.stage {
+            Stage::Allocated | Stage::Attached => notice.stage.after(Event::Release),
+            other => Ok(other),
+        };
+        if let Err(rule) = released.and_then(|stage| stage.after(Event::Post)) {
+            self.refuse(rule)?;
+        }
+        self.hold_to(self.holds(id) != Holds::Surely, Rule::NotifWaitsForRelease)?;
+        if request.cut {
+            self.hold_to(!self.law.contract, Rule::RetiredIsSilent)?;
+            self.hold_to(Deviation::OrphanNotif.applies_to(self.law.profile), Rule::RetiredIsSilent)?;
+        }
+        self.judge_usage(request, &notice, usage)
+    }
+
+    fn judge_usage(&self, request: &Request, notice: &Notice, usage: Usage) -> Result<(), Rule> {
+        let copied = usage == Usage::Copied;
+        if !notice.reports {
+            let clear = !copied || self.has_fault(Fault::UsageUnasked);
+            return self.hold_to(clear, Rule::ZcUsageWhenAsked);
+        }
+        match notice.used {
+            Used::Nothing => self.hold_to(copied, Rule::ZcNothingIsCopied),
+            Used::Copied => self.hold_to(copied, Rule::ZcLoopbackCopies),
+            Used::Untouched => self.hold_to(!copied, Rule::ZcUntouchedIsClear),
+            Used::Joined if copied => self.hold_to(!self.law.contract, Rule::ZcUntouchedIsClear),
+            Used::Joined | Used::Unknown => {
+                let _ = request;
+                Ok(())
+            }
+        }
+    }
+
+    /// The request posts its notification.
+    pub(super) fn notify(&mut self, id: RequestId, usage: Usage) -> Result<(), Rule> {
+        self.judge_notification(id, usage)?;
+        self.hit(Rule::OneNotif);
+        let request = self.request_mut(id);
+        let (cut, socket, user_data) = (request.cut, request.socket, request.user_data);
+        let joined = request.notice.is_some_and(|n| n.used == Used::Joined && usage == Usage::Copied);
+        if let Some(notice) = &mut request.notice {
+            notice.stage = Stage::Posted;
+        }
+        if cut {
+            self.met(Deviation::OrphanNotif);
+        }
+        if joined {
+            self.met(Deviation::JoinedIsCopied);
+        }
+        if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
+            stream.released(id);
+        }
+        self.count(user_data, false, true);
+        self.retire(id);
+        Ok(())
+    }
+}

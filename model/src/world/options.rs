@@ -1,0 +1,141 @@
+//! The decisions that can be taken in a state: proposals, each of them asked of the relation.
+
+use super::{Decision, World};
+use crate::abi::errno;
+use crate::cqe::{Errno, Res, Usage};
+use crate::memory::Generation;
+use crate::mutation::Mutation;
+use crate::net::Writer;
+use crate::program::{RingId, SocketId};
+use crate::request::{Phase, Request, RequestId};
+
+/// Errors that a wrong kernel is imagined to report.
+const ERRORS: &[u16] = &[
+    errno::EBADF,
+    errno::EAGAIN,
+    errno::EFAULT,
+    errno::EINVAL,
+    errno::EPIPE,
+    errno::ENOTSOCK,
+    errno::EOPNOTSUPP,
+    errno::ECONNRESET,
+    errno::ECANCELED,
+];
+
+impl World<'_> {
+    /// Whether proposals go beyond what the relation is known to allow: a rule that is switched off
+    /// must show.
+    fn is_wide(&self) -> bool {
+        matches!(self.law.mutation, Some(Mutation::Off(_)))
+    }
+
+    /// The completions that may be seen next on `ring`, or on any.
+    pub fn completions(&self, ring: Option<RingId>) -> Vec<Decision> {
+        let mut all = Vec::new();
+        for (id, request) in &self.state.requests {
+            if ring.is_none_or(|r| r == request.ring) {
+                self.propose(*id, request, self.is_wide(), &mut all);
+            }
+        }
+        all.retain(|decision| match *decision {
+            Decision::Complete { request, res, more } => self.judge_result(request, res, more).is_ok(),
+            Decision::Notify { request, usage } => self.judge_notification(request, usage).is_ok(),
+            _ => false,
+        });
+        all
+    }
+
+    /// Every completion that could be imagined on `ring`, allowed or not; for tests.
+    #[doc(hidden)]
+    pub fn imaginable(&self, ring: RingId) -> Vec<Decision> {
+        let mut all = Vec::new();
+        for (id, request) in self.state.requests.iter().filter(|(_, r)| r.ring == ring) {
+            self.propose(*id, request, true, &mut all);
+        }
+        all
+    }
+
+    fn propose(&self, id: RequestId, request: &Request, wide: bool, into: &mut Vec<Decision>) {
+        let announces = request.notice.is_some() && !request.cut;
+        if request.phase != Phase::Done || wide {
+            let mut results = request.may.classes(request.len_bytes);
+            if wide {
+                let len = request.len_bytes;
+                let counts = [0, 1, len / 2, len.saturating_sub(1), len, len + 1];
+                results.extend(counts.map(Res::Bytes));
+                results.extend(ERRORS.iter().map(|e| Res::Err(Errno(*e))));
+                results.sort_unstable();
+                results.dedup();
+            }
+            for res in results {
+                into.push(Decision::Complete { request: id, res, more: announces });
+                if wide {
+                    into.push(Decision::Complete { request: id, res, more: !announces });
+                }
+            }
+        }
+        if (request.notice.is_some() && request.phase == Phase::Done) || wide {
+            for usage in [Usage::Clear, Usage::Copied] {
+                into.push(Decision::Notify { request: id, usage });
+            }
+        }
+    }
+
+    /// The bytes that the peer of `socket` may read next.
+    pub fn deliveries(&self, socket: SocketId) -> Vec<Decision> {
+        let Some(stream) = self.stream(socket) else { return Vec::new() };
+        let mut all = Vec::new();
+        if self.is_wide() {
+            stream.writers.iter().for_each(|writer| self.propose_bytes(writer, &mut all));
+        } else {
+            stream.front().for_each(|writer| self.propose_bytes(writer, &mut all));
+        }
+        all.retain(|decision| self.clone().after(*decision).is_ok());
+        all
+    }
+
+    fn propose_bytes(&self, writer: &Writer, into: &mut Vec<Decision>) {
+        let left = if self.is_wide() { u64::MAX } else { writer.accepted.1 - writer.read };
+        let Some(segment) = writer.bytes_from(writer.read, left).next() else { return };
+        let most = segment.len_bytes;
+        let sure = writer.accepted.0 >= writer.accepted.1 || writer.accepted.0 - writer.read >= most;
+        let mut counts = if sure { vec![most] } else { vec![most, most - 1, most / 2, 1] };
+        counts.retain(|n| *n > 0);
+        counts.dedup();
+        let generations = if self.is_wide() {
+            0..=self.state.generations.iter().map(|g| g.0).max().unwrap_or(0)
+        } else {
+            segment.oldest.0..=segment.newest.0
+        };
+        for generation in generations {
+            for len_bytes in &counts {
+                into.push(Decision::Deliver {
+                    request: writer.request,
+                    len_bytes: *len_bytes,
+                    generation: Generation(generation),
+                });
+            }
+        }
+    }
+
+    /// Requests that may have succeeded unseen, so that the next in their chain was tried.
+    pub fn hidden(&self, socket: SocketId) -> Vec<Decision> {
+        let candidates = self.state.requests.iter().filter(|(_, request)| {
+            let next = request.behind.and_then(|next| self.state.requests.get(&next));
+            let queued = next.is_some_and(|next| {
+                next.phase == Phase::Queued && self.plan_socket(next) == Some(socket)
+            });
+            let runs = !self.state.rings[usize::from(request.ring.0)].defers;
+            queued && runs && request.phase == Phase::Issued
+        });
+        let decisions = candidates.map(|(id, _)| Decision::Proceed { request: *id });
+        decisions.filter(|decision| self.clone().after(*decision).is_ok()).collect()
+    }
+
+    fn plan_socket(&self, request: &Request) -> Option<SocketId> {
+        match request.plan.as_ref()? {
+            crate::prepare::Plan::Send(plan) => crate::program::socket_of(plan.fd).map(|(socket, _)| socket),
+            crate::prepare::Plan::Nop => None,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The result of a request: which are allowed, and what follows from one.
+
+use super::World;
+use crate::abi::errno;
+use crate::cqe::{Errno, Res};
+use crate::may::May;
+use crate::mutation::Fault;
+use crate::net::{Connection, Pending};
+use crate::notice::{Stage, Used};
+use crate::program::SocketId;
+use crate::request::{Event, Phase, RequestId};
+use crate::rules::Rule;
+
+impl World<'_> {
+    /// Whether the request may post this result now.
+    pub(super) fn judge_result(&self, id: RequestId, res: Res, more: bool) -> Result<(), Rule> {
+        let request = self.request(id);
+        if let Err(rule) = request.phase.after(Event::Finish) {
+            self.refuse(rule)?;
+        }
+        if let Some(before) = request.before {
+            let done = self.state.requests.get(&before).is_none_or(|b| b.phase == Phase::Done);
+            self.hold_to(done, Rule::LinkOrder)?;
+        }
+        if request.phase == Phase::Queued {
+            // behind a member of its chain that is not known to have succeeded
+            self.refuse(Rule::LinkStartsAfterResult)?;
+        }
+        match request.may.judge(res) {
+            Ok(rule) => self.hit(rule),
+            Err(rule) => self.refuse(rule)?,
+        }
+        if let Some(socket) = request.socket {
+            self.judge_on_socket(id, socket, res)?;
+        }
+        let announces = request.notice.is_some() && !request.cut;
+        let rule = match (request.notice.is_some(), res.is_err()) {
+            _ if request.cut => Rule::LinkCutIsSingle,
+            (true, true) => Rule::ZcErrorStillNotifies,
+            (true, false) => Rule::ZcMoreAnnounces,
+            (false, _) => Rule::ZcNoNoticeNoMore,
+        };
+        self.hold_to(more == announces, rule)
+    }
+
+    fn judge_on_socket(&self, id: RequestId, socket: SocketId, res: Res) -> Result<(), Rule> {
+        let Some(stream) = self.stream(socket) else { return Ok(()) };
+        if let Err(rule) = stream.judge_result(id, res) {
+            self.refuse(rule)?;
+        }
+        if let Connection::Reset(pending) = stream.connection {
+            let reset = res == Res::Err(Errno(errno::ECONNRESET));
+            let pipe = res == Res::Err(Errno(errno::EPIPE));
+            if reset {
+                self.hold_to(pending != Pending::No, Rule::SendResetOnce)?;
+            }
+            if pipe && pending == Pending::Yes {
+                let other = self.unsettled_on(socket).any(|other| other != id);
+                self.hold_to(other, Rule::SendResetOnce)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The requests on a socket whose result was not seen.
+    pub(super) fn unsettled_on(&self, socket: SocketId) -> impl Iterator<Item = RequestId> {
+        self.state.requests.iter().filter_map(move |(id, request)| {
+            let here = request.socket == Some(socket);
+            (here && matches!(request.phase, Phase::Issued | Phase::Armed)).then_some(*id)
+        })
+    }
+
+    /// The request posts its result.
+    pub(super) fn complete(&mut self, id: RequestId, res: Res, more: bool) -> Result<(), Rule> {
+        self.judge_result(id, res, more)?;
+        self.hit(Rule::OneResult);
+        let request = self.request_mut(id);
+        request.phase = Phase::Done;
+        request.may = May::default();
+        let (socket, behind, hard, cut) = (request.socket, request.behind, request.hard, request.cut);
+        let failed = request.fails_chain(res);
+        if let Some(notice) = request.notice.as_mut().filter(|n| n.stage != Stage::Posted) {
+            if matches!(res, Res::Err(_) | Res::Bytes(0)) {
+                notice.used = Used::Nothing;
+                notice.stage = Stage::Allocated;
+            } else {
+                notice.stage = Stage::Attached;
+                if notice.used == Used::Nothing {
+                    notice.used = Used::Copied;
+                }
+            }
+        }
+        let user_data = request.user_data;
+        self.count(user_data, more, false);
+        if let Some(socket) = socket
+            && let Some(stream) = self.stream_mut(socket)
+        {
+            stream.settle(id, res);
+            if let Connection::Reset(pending) = &mut stream.connection {
+                match res {
+                    Res::Err(Errno(errno::ECONNRESET)) => *pending = Pending::No,
+                    Res::Bytes(_) if *pending == Pending::Yes && failed => *pending = Pending::Maybe,
+                    _ => {}
+                }
+            }
+        }
+        if let Some(next) = behind {
+            self.go_on(next, cut || (failed && !hard));
+        }
+        self.retire(id);
+        Ok(())
+    }
+
+    /// The member of a chain behind one that ended.
+    fn go_on(&mut self, next: RequestId, fails: bool) {
+        if fails && !self.has_fault(Fault::ChainGoesOn) {
+            self.hit(Rule::LinkFailureCuts);
+            let mut at = Some(next);
+            while let Some(id) = at {
+                if !self.request(id).cut {
+                    self.cut(id, Rule::LinkFailureCuts);
+                }
+                at = self.request(id).behind;
+            }
+        } else if self.request(next).phase == Phase::Queued {
+            self.hit(Rule::LinkGoesOn);
+            self.try_first(next);
+        }
+    }
+
+    /// Forgets a request that owes nothing more.
+    pub(super) fn retire(&mut self, id: RequestId) {
+        let request = self.request(id);
+        let owes = request.notice.is_some_and(|n| n.stage != Stage::Posted);
+        if request.phase == Phase::Done && !owes {
+            let (ring, user_data, behind) = (request.ring, request.user_data, request.behind);
+            if let Some(next) = behind.and_then(|next| self.state.requests.get_mut(&next)) {
+                next.before = None;
+            }
+            self.state.waiting.remove(&(ring, user_data, id));
+            self.state.requests.remove(&id);
+        }
+    }
+
+    /// Unseen: the request succeeded with what the peer has read of it.
+    pub(super) fn proceed(&mut self, id: RequestId) -> Result<(), Rule> {
+        let read = self
+            .request(id)
+            .socket
+            .and_then(|socket| self.stream(socket)?.writer(id).map(|w| w.read))
+            .unwrap_or(0);
+        let request = self.request_mut(id);
+        let Some(next) = request.behind else { return Err(Rule::LinkStartsAfterResult) };
+        let Some(counts) = request.may.bytes.as_mut() else { return Err(Rule::LinkStartsAfterResult) };
+        let count = if request.short_is_failure || counts.least == counts.most { counts.most } else { read };
+        if request.phase != Phase::Issued || !(counts.least..=counts.most).contains(&count) || count < read {
+            return Err(Rule::LinkStartsAfterResult);
+        }
+        (counts.least, counts.most) = (count, count);
+        request.may.errors.clear();
+        request.may.waiting = false;
+        let socket = request.socket;
+        if self.request(next).phase != Phase::Queued {
+            return Err(Rule::LinkStartsAfterResult);
+        }
+        if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
+            stream.settle(id, Res::Bytes(count));
+        }
+        self.try_first(next);
+        Ok(())
+    }
+}

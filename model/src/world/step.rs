@@ -1,0 +1,202 @@
+//! What a step does for certain, before anything is seen of it.
+
+use super::{Ring, Tally, World};
+use crate::cqe::Errno;
+use crate::memory::Generation;
+use crate::mutation::Fault;
+use crate::net::{Connection, Holds, Room};
+use crate::notice::Used;
+use crate::program::{Register, RingId, SocketId, Step};
+use crate::request::{Event, Phase, RequestId};
+use crate::rules::Rule;
+use crate::trace::RoomReport;
+use crate::{abi::errno, may::Counts};
+
+impl World<'_> {
+    /// The lane says how much room a socket has.
+    pub fn room(&mut self, report: RoomReport) {
+        if let Some(stream) = self.stream_mut(report.socket) {
+            stream.room = report;
+        }
+    }
+
+    /// Does what the step does for certain.
+    pub fn begin(&mut self, step: &Step) {
+        self.state.drained = 0;
+        match step {
+            Step::Submit { ring, sqes } => {
+                let Some(state) = self.ring_mut(*ring) else { return };
+                state.left.extend(sqes);
+                if state.left.len() > state.sq_entries {
+                    return self.give_up("more entries than the submission queue holds");
+                }
+                self.state.returns_rule = Rule::RingSubmitCount;
+                let consumed = self.submit(*ring, sqes.len());
+                self.state.returns = Some(consumed as i64);
+            }
+            Step::Reap { ring, .. } => self.run_work(*ring),
+            Step::Fence { ring } => {
+                while self.ring_mut(*ring).is_some_and(|r| !r.left.is_empty()) {
+                    self.submit(*ring, usize::MAX);
+                }
+                self.run_work(*ring);
+            }
+            Step::Register { ring, what } => self.register(*ring, what),
+            Step::Drain { socket, .. } => self.peer_reads(*socket),
+            Step::ResetPeer { socket } => self.peer_resets(*socket),
+            Step::CloseOwn { socket } => {
+                if let Some(stream) = self.stream_mut(*socket) {
+                    stream.open = false;
+                }
+            }
+            Step::ShutdownOwn { socket } => self.shut_down(*socket),
+            Step::Rewrite { region } => {
+                let Some(generation) = self.state.generations.get_mut(usize::from(region.0)) else {
+                    return self.give_up("a region that the program does not have");
+                };
+                *generation = Generation(generation.0.saturating_add(1));
+                let now = *generation;
+                let unseen = self.has_fault(Fault::RewriteUnseen);
+                for i in 0..self.state.sockets.len() {
+                    if let Some(stream) = self.stream_mut(SocketId(i as u16)).filter(|_| !unseen) {
+                        stream.rewritten(*region, now);
+                    }
+                }
+            }
+            Step::Settle => {
+                for i in 0..self.state.sockets.len() {
+                    self.peer_reads(SocketId(i as u16));
+                }
+                for i in 0..self.state.rings.len() {
+                    self.run_work(RingId(i as u8));
+                }
+            }
+        }
+    }
+
+    pub(super) fn ring_mut(&mut self, ring: RingId) -> Option<&mut Ring> {
+        if usize::from(ring.0) >= self.state.rings.len() {
+            self.give_up("a ring that the program does not have");
+        }
+        self.state.rings.get_mut(usize::from(ring.0))
+    }
+
+    /// An enter that waits for completions: work that waited for it runs.
+    fn run_work(&mut self, ring: RingId) {
+        self.run_deferred(ring);
+        let waiting: Vec<RequestId> = self.waiting_on(|request| request.0 == ring);
+        for id in waiting {
+            self.try_again(id);
+        }
+        self.run_deferred(ring);
+    }
+
+    fn waiting_on(&self, wanted: impl Fn((RingId, Option<SocketId>)) -> bool) -> Vec<RequestId> {
+        let requests = self.state.requests.iter();
+        let waiting = requests.filter(|(_, r)| r.may.waiting && wanted((r.ring, r.socket)));
+        waiting.map(|(id, _)| *id).collect()
+    }
+
+    /// A request that waits for room may have found some.
+    pub(super) fn try_again(&mut self, id: RequestId) {
+        let Some(socket) = self.request(id).socket else { return };
+        let Some(stream) = self.stream_mut(socket) else { return };
+        let room = stream.room_for_retry(id);
+        if room == Room::None || stream.connection != Connection::Open {
+            return;
+        }
+        stream.may_retry(id);
+        let read = stream.writer(id).map_or(0, |w| w.read);
+        let len = stream.writer(id).map_or(0, |w| w.send.len_bytes);
+        let request = self.request_mut(id);
+        if request.phase == Phase::Armed {
+            request.phase = request.phase.after(Event::Issue).unwrap_or(Phase::Issued);
+        }
+        let whole = Counts { least: len, most: len, rule: Rule::SendWaitallWhole };
+        let some = Counts { least: read.max(1), most: len, rule: Rule::SendSomeWhenRoom };
+        let counts = if request.short_is_failure { whole } else { some };
+        request.may.bytes.get_or_insert(counts);
+        request.may.waiting = room != Room::Enough;
+    }
+
+    /// The peer is about to read.
+    fn peer_reads(&mut self, socket: SocketId) {
+        let Some(stream) = self.stream_mut(socket) else { return };
+        if stream.connection_is_reset() {
+            return;
+        }
+        stream.open_window();
+        for id in self.waiting_on(|(_, on)| on == Some(socket)) {
+            let ring = self.request(id).ring;
+            if !self.state.rings[usize::from(ring.0)].defers {
+                self.try_again(id);
+            }
+        }
+    }
+
+    fn peer_resets(&mut self, socket: SocketId) {
+        let Some(stream) = self.stream_mut(socket) else { return };
+        let fates: Vec<_> = stream.writers.iter().map(|w| (w.request, w.holds, w.joined)).collect();
+        stream.reset();
+        for (id, holds, joined) in fates {
+            let Some(notice) = self.state.requests.get_mut(&id).and_then(|r| r.notice.as_mut()) else {
+                continue;
+            };
+            notice.used = match (holds, joined) {
+                (Holds::Surely, false) => Used::Untouched,
+                (Holds::Surely, true) => Used::Joined,
+                (Holds::Maybe, _) => Used::Unknown,
+                (Holds::No, _) => Used::Copied,
+            };
+        }
+        self.fail_waiting(socket, super::submit::after_reset().errors);
+    }
+
+    fn shut_down(&mut self, socket: SocketId) {
+        let Some(stream) = self.stream_mut(socket) else { return };
+        if stream.connection == Connection::Open {
+            stream.connection = Connection::Broken;
+        }
+        self.fail_waiting(socket, vec![(Errno(errno::EPIPE), Rule::SendBrokenPipe)]);
+    }
+
+    /// Requests that wait for room find out that there will be none.
+    fn fail_waiting(&mut self, socket: SocketId, errors: Vec<(Errno, Rule)>) {
+        for id in self.waiting_on(|(_, on)| on == Some(socket)) {
+            let request = self.request_mut(id);
+            request.may.waiting = false;
+            request.may.errors.extend(errors.iter().copied());
+            if request.phase == Phase::Armed {
+                request.phase = request.phase.after(Event::Issue).unwrap_or(Phase::Issued);
+            }
+            if let (Some(counts), true) = (&mut request.may.bytes, request.short_is_failure) {
+                // tried more than once: what was taken before the end is what it reports
+                *counts = Counts { least: 1, rule: Rule::SendPartialOnFailure, ..*counts };
+            }
+        }
+    }
+
+    fn register(&mut self, ring: RingId, what: &Register) {
+        let Some(state) = self.ring_mut(ring) else { return };
+        let mut buffers = std::mem::take(&mut state.buffers);
+        let (result, promised) = match what {
+            Register::Buffers(iovecs) => (buffers.register(iovecs, self.space()), Rule::BufEntryValid),
+            Register::UnregisterBuffers => (buffers.unregister(), Rule::BufUnregisterNeedsTable),
+        };
+        self.state.rings[usize::from(ring.0)].buffers = buffers;
+        (self.state.returns, self.state.returns_rule) = match result {
+            Ok(()) => (Some(0), promised),
+            Err((error, rule)) => (Some(-i64::from(error.0)), rule),
+        };
+    }
+
+    /// A completion with this user data was seen.
+    pub(super) fn count(&mut self, user_data: u64, announces: bool, notifies: bool) {
+        if self.tallies {
+            let Tally { seen, announced, notified } = self.state.tally.entry(user_data).or_default();
+            *seen += 1;
+            *announced += u32::from(announces);
+            *notified += u32::from(notifies);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The bytes that a peer reads.
+
+use super::World;
+use crate::memory::Generation;
+use crate::net::Writer;
+use crate::program::SocketId;
+use crate::request::RequestId;
+use crate::rules::Rule;
+use crate::trace::PeerEnd;
+
+impl World<'_> {
+    /// The writer of a request whose bytes its peer has not all read.
+    pub(crate) fn writer(&self, id: RequestId) -> Option<&Writer> {
+        let socket = self.state.requests.get(&id).and_then(|request| request.socket);
+        match socket {
+            Some(socket) => self.stream(socket)?.writer(id),
+            // retired, but its bytes are still on their way
+            None => (0..self.state.sockets.len())
+                .find_map(|i| self.stream(SocketId(i as u16))?.writer(id)),
+        }
+    }
+
+    /// The peer reads bytes of the request.
+    pub(super) fn deliver(&mut self, id: RequestId, len: u64, generation: Generation) -> Result<(), Rule> {
+        let Some(writer) = self.writer(id) else { return self.refuse(Rule::StreamNothingInvented) };
+        let socket = writer.send.socket;
+        if let Some(segment) = writer.bytes_from(writer.read, len).next()
+            && segment.region.is_some()
+        {
+            self.hold_to(generation >= segment.oldest, Rule::ZcLentIsShared)?;
+            self.hold_to(generation <= segment.newest, Rule::StreamIsMemory)?;
+        }
+        let Some(stream) = self.stream(socket) else { return self.refuse(Rule::StreamNothingInvented) };
+        if let Err(rule) = stream.judge_read(id, len) {
+            self.refuse(rule)?;
+        }
+        for rule in [Rule::StreamPrefix, Rule::StreamInOrder, Rule::StreamNothingInvented, Rule::StreamIsMemory] {
+            self.hit(rule);
+        }
+        if let Some(stream) = self.stream_mut(socket) {
+            stream.read(id, len);
+        }
+        self.state.drained = self.state.drained.saturating_add(len);
+        Ok(())
+    }
+
+    /// The peer's read ended.
+    pub(crate) fn peer_ends(&mut self, socket: SocketId, how: PeerEnd) -> Result<(), Rule> {
+        let Some(stream) = self.stream(socket) else { return Ok(()) };
+        let may_end = !stream.open || stream.connection == crate::net::Connection::Broken;
+        let unread = stream.writers.iter().any(|w| w.accepted.0 > w.read);
+        self.hold_to(how == PeerEnd::EndOfFile && may_end, Rule::StreamEndsWhenClosed)?;
+        self.hold_to(!unread, Rule::StreamNothingLost)
+    }
+}
