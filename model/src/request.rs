@@ -98,6 +98,9 @@ pub struct Request {
     pub hard: bool,
     /// A short count is a failure for its chain (`MSG_WAITALL`).
     pub short_is_failure: bool,
+    /// It may have waited for room, so when it ended is not known; nor, behind such a member of a
+    /// chain, when it was first tried.
+    pub waited: bool,
     /// Bytes it was asked to move.
     pub len_bytes: u64,
 }

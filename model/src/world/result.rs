@@ -78,6 +78,7 @@ impl World<'_> {
         request.phase = Phase::Done;
         request.may = May::default();
         let (socket, behind, hard, cut) = (request.socket, request.behind, request.hard, request.cut);
+        let waited = request.waited;
         let failed = request.fails_chain(res);
         if let Some(notice) = request.notice.as_mut().filter(|n| n.stage != Stage::Posted) {
             if matches!(res, Res::Err(_) | Res::Bytes(0)) {
@@ -105,14 +106,14 @@ impl World<'_> {
             }
         }
         if let Some(next) = behind {
-            self.go_on(next, cut || (failed && !hard));
+            self.go_on(next, cut || (failed && !hard), waited);
         }
         self.retire(id);
         Ok(())
     }
 
     /// The member of a chain behind one that ended.
-    fn go_on(&mut self, next: RequestId, fails: bool) {
+    fn go_on(&mut self, next: RequestId, fails: bool, waited: bool) {
         if fails && !self.has_fault(Fault::ChainGoesOn) {
             self.hit(Rule::LinkFailureCuts);
             let mut at = Some(next);
@@ -124,6 +125,7 @@ impl World<'_> {
             }
         } else if self.request(next).phase == Phase::Queued {
             self.hit(Rule::LinkGoesOn);
+            self.request_mut(next).waited |= waited;
             self.try_first(next);
         }
     }
@@ -166,6 +168,7 @@ impl World<'_> {
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.settle(id, Res::Bytes(count));
         }
+        self.request_mut(next).waited = true;
         self.try_first(next);
         Ok(())
     }

@@ -78,6 +78,7 @@ impl World<'_> {
             cut: false,
             hard: sqe.flags & sqe_flag::HARDLINK != 0,
             short_is_failure: false,
+            waited: false,
             len_bytes: 0,
         };
         let mut refused = false;
@@ -152,6 +153,9 @@ impl World<'_> {
                 (request.ring == ring && request.phase == Phase::Queued && free).then_some(*id)
             });
             let Some(id) = ready else { return };
+            let before = self.request(id).before.and_then(|before| self.state.requests.get(&before));
+            let waited = before.is_some_and(|before| before.waited);
+            self.request_mut(id).waited |= waited;
             self.try_first(id);
         }
     }
@@ -169,6 +173,7 @@ impl World<'_> {
         if may.waiting && may.bytes.is_none() {
             request.phase = request.phase.after(Event::Arm).unwrap_or(Phase::Armed);
         }
+        request.waited |= may.waiting;
         request.may = may;
     }
 
@@ -229,7 +234,10 @@ impl World<'_> {
             return May::exactly(0, Rule::SendZeroIsZero);
         }
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
-        let room = stream.room_for(mapped);
+        let room = match stream.room_for(mapped) {
+            Room::Enough if self.request(id).waited => Room::Unknown,
+            room => room,
+        };
         let may = if mapped < len {
             fault(mapped, room, plan)
         } else {
