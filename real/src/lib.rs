@@ -1,1 +1,37 @@
 //! Runs programs on the real kernel.
+//!
+//! A program runs in a worker, a process of its own, so that limits, credentials, namespaces, signals
+//! and hung rings are nobody else's. What the interface carries is data: a `Program` goes in, a
+//! `Trace` comes out, or a `Skip` that says why this machine cannot run it.
+//!
+//! * `pool`: the parent's side: `Worker`, `Pool`, `run`;
+//! * `worker`: the body of a worker process, which some binary has to call;
+//! * `probe`: what this kernel can do;
+//! * the rest is how a worker runs a program: `admit` refuses what is not safe to run, `steps` takes
+//!   one step after the other, `window`, `sockets`, `lanes`, `peer` and `ring` are what they act on,
+//!   `tally` knows what is still owed, `runs` names the memory that received bytes came from.
+//!
+//! This is the only crate with unsafe code.
+
+mod admit;
+mod lanes;
+mod limits;
+mod namespace;
+mod peer;
+pub mod pool;
+pub mod probe;
+mod ring;
+pub mod runs;
+mod skip;
+mod sockets;
+mod steps;
+mod sys;
+mod tally;
+mod targets;
+mod window;
+pub mod worker;
+
+pub use pool::{Options, Pool, RunError, Worker, WorkerCommand, run};
+pub use probe::probe;
+pub use skip::Skip;
+pub use targets::Aim;

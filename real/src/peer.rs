@@ -1,0 +1,179 @@
+//! The far end of a socket: what it reads, and when nothing more is on its way.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use uringspec_model::program::{Amount, SocketKind};
+use uringspec_model::trace::PeerEnd;
+
+use crate::lanes::Filler;
+use crate::ring::Waited;
+use crate::sockets::{Address, Pair};
+use crate::sys::{self, Moved, left};
+
+/// `SIOCOUTQ`: bytes that were written and not yet acknowledged.
+pub(crate) const OUTQ: libc::Ioctl = libc::TIOCOUTQ;
+/// How long is waited before looking again, where the kernel gives no sign: an acknowledgement has no
+/// readiness of its own.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Bytes of one read.
+const READ_BYTES: usize = 256 << 10;
+
+/// A socket of a running program.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// The two ends.
+    pub(crate) pair: Pair,
+    /// The lane's own bytes, which come before the program's.
+    pub(crate) filler: Filler,
+    /// The port of a near end that was closed.
+    closed_port: Option<u16>,
+    /// How the peer's stream ended.
+    ended: Option<PeerEnd>,
+}
+
+/// What reading brought.
+#[derive(Debug, Default)]
+pub(crate) struct Haul {
+    /// Bytes of the stream, or the datagrams behind one another.
+    pub(crate) bytes: Vec<u8>,
+    /// Where datagrams end in `bytes`; unused for streams.
+    pub(crate) borders: Vec<usize>,
+    /// The stream ended.
+    pub(crate) ended: Option<PeerEnd>,
+    /// The lane's filler came back changed.
+    pub(crate) spoilt: bool,
+}
+
+enum Read {
+    Some,
+    Nothing,
+    Over,
+}
+
+impl Live {
+    /// A socket before the first step.
+    pub(crate) fn new(pair: Pair, filler: Filler) -> Live {
+        Live { pair, filler, closed_port: None, ended: None }
+    }
+
+    /// Closes the near end as `close(2)` does.
+    pub(crate) fn close_own(&mut self) {
+        if let Some(near) = self.pair.near.take()
+            && self.pair.is_tcp()
+        {
+            self.closed_port = Address::of(&near).ok().map(|address| address.port());
+        }
+    }
+
+    /// Reads so much, within `patience`.
+    pub(crate) fn drain(&mut self, amount: Amount, patience: Duration, haul: &mut Haul) -> Waited {
+        let deadline = Instant::now() + patience;
+        loop {
+            let wanted = match amount {
+                Amount::Everything => u64::MAX,
+                Amount::Bytes(n) => n.saturating_sub(haul.bytes.len() as u64),
+            };
+            if wanted == 0 && self.filler.is_read() {
+                return Waited::Enough;
+            }
+            match self.read(wanted, haul) {
+                Read::Some => {}
+                Read::Over => return if wanted == u64::MAX { Waited::Enough } else { Waited::GaveUp },
+                Read::Nothing if wanted == u64::MAX && self.at_rest() => {
+                    // What was on its way when the first look was taken has arrived by now.
+                    if !matches!(self.read(wanted, haul), Read::Some) {
+                        return Waited::Enough;
+                    }
+                }
+                Read::Nothing => {
+                    let Some(far) = &self.pair.far else { return Waited::Enough };
+                    if left(deadline).is_zero() {
+                        return Waited::GaveUp;
+                    }
+                    let slice = if wanted == u64::MAX { LOOK_AGAIN } else { left(deadline) };
+                    sys::wait(far.as_fd(), libc::POLLIN, slice.min(left(deadline)));
+                }
+            }
+        }
+    }
+
+    /// Reads once, without waiting.
+    fn read(&mut self, wanted: u64, haul: &mut Haul) -> Read {
+        let Some(far) = &self.pair.far else { return Read::Over };
+        if self.ended.is_some() {
+            return Read::Over;
+        }
+        let stream = self.pair.is_stream();
+        let before = haul.bytes.len();
+        let to_filler = self.filler.unread();
+        let room = match (stream, to_filler) {
+            (false, _) => 1 << 16,
+            (true, 0) => wanted.min(READ_BYTES as u64) as usize,
+            (true, unread) => unread.min(READ_BYTES),
+        };
+        haul.bytes.resize(before + room, 0);
+        let moved = sys::receive(far.as_fd(), &mut haul.bytes[before..]);
+        let came = if let Moved::Bytes(n) = moved { n } else { 0 };
+        haul.bytes.truncate(before + came);
+        if to_filler > 0 && came > 0 {
+            haul.spoilt |= !self.filler.take(&haul.bytes[before..]);
+            haul.bytes.truncate(before);
+        }
+        match moved {
+            Moved::Bytes(0) if stream => self.end(PeerEnd::EndOfFile, haul),
+            Moved::Bytes(_) => {
+                if !stream {
+                    haul.borders.push(haul.bytes.len());
+                }
+                Read::Some
+            }
+            Moved::WouldBlock => Read::Nothing,
+            // The port behind a closed near end says so once; a datagram socket goes on.
+            Moved::Failed if !stream => Read::Nothing,
+            Moved::Failed => self.end(PeerEnd::Reset, haul),
+        }
+    }
+
+    fn end(&mut self, how: PeerEnd, haul: &mut Haul) -> Read {
+        self.ended = Some(how);
+        haul.ended = Some(how);
+        Read::Over
+    }
+
+    /// Whether nothing is queued at the near end.
+    fn at_rest(&self) -> bool {
+        match (&self.pair.near, self.closed_port) {
+            (Some(near), _) => {
+                if is_empty(near.as_fd()) {
+                    return true;
+                }
+                // What has arrived may wait for a delayed acknowledgement; asking for it sends it.
+                if let Some(far) = self.pair.far.as_ref().filter(|_| self.pair.is_tcp()) {
+                    let _ = sys::set_option(far.as_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1);
+                }
+                is_empty(near.as_fd())
+            }
+            (None, Some(port)) => orphan_is_empty(port, self.pair.kind),
+            (None, None) => true,
+        }
+    }
+}
+
+fn is_empty(near: BorrowedFd<'_>) -> bool {
+    sys::queue_bytes(near, OUTQ).is_ok_and(|bytes| bytes == 0)
+}
+
+/// Whether a closed socket, which has no descriptor any more, has nothing queued. Without `/proc` it is
+/// taken to have nothing.
+fn orphan_is_empty(port: u16, kind: SocketKind) -> bool {
+    let table = if kind == SocketKind::Tcp6 { "/proc/net/tcp6" } else { "/proc/net/tcp" };
+    let text = std::fs::read_to_string(table).unwrap_or_default();
+    let own = format!(":{port:04X}");
+    !text.lines().skip(1).any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let local = words.next().unwrap_or_default();
+        let queues = words.nth(2).unwrap_or_default();
+        local.ends_with(&own) && !queues.starts_with("00000000:")
+    })
+}

@@ -1,0 +1,285 @@
+//! One ring: entries go in raw, completions come out raw.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::{align_of, size_of, transmute};
+use std::time::{Duration, Instant};
+
+use io_uring::{IoUring, cqueue, squeue};
+use uringspec_model::abi::{op, setup};
+use uringspec_model::cqe::Cqe;
+use uringspec_model::program::{Iovec, RingSetup, Until};
+use uringspec_model::sqe::Sqe;
+
+use crate::sys;
+use crate::tally::Tally;
+
+/// `IORING_ENTER_GETEVENTS`.
+const ENTER_GETEVENTS: u32 = 1;
+/// `IORING_ENTER_EXT_ARG`.
+const ENTER_EXT_ARG: u32 = 8;
+
+/// `struct io_uring_getevents_arg`.
+#[repr(C)]
+struct WaitArg {
+    sigmask: u64,
+    sigmask_bytes: u32,
+    min_wait_us: u32,
+    timespec: u64,
+}
+
+/// The 64 bytes of an entry, aligned as the crate's type is.
+#[repr(C, align(8))]
+struct RawEntry([u8; 64]);
+
+const _: () = assert!(size_of::<RawEntry>() == size_of::<squeue::Entry>());
+const _: () = assert!(align_of::<RawEntry>() == align_of::<squeue::Entry>());
+const _: () = assert!(size_of::<WaitArg>() == 24);
+
+fn encode(sqe: &Sqe) -> squeue::Entry {
+    // SAFETY: both types are 64 bytes with the same alignment (asserted above), and an entry is plain
+    // integers, for which every bit pattern is a value.
+    unsafe { transmute::<RawEntry, squeue::Entry>(RawEntry(sqe.to_bytes())) }
+}
+
+fn decode(entry: &cqueue::Entry) -> Cqe {
+    Cqe { user_data: entry.user_data(), res: entry.result(), flags: entry.flags() }
+}
+
+/// A ring of a program.
+pub(crate) struct Ring {
+    uring: IoUring,
+    /// On the queue, but not consumed by the kernel: what follows an entry whose preparation failed.
+    queued: VecDeque<Sqe>,
+    /// User data of the fence's nop, which no entry of the program has.
+    fence: u64,
+    tally: Tally,
+    has_buffers: bool,
+}
+
+/// Whether a wait came to its end, or to the end of patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// What was waited for is there.
+    Enough,
+    /// Patience ran out.
+    GaveUp,
+}
+
+impl Ring {
+    /// Sets a ring up as asked. Flags that the crate has no word for have been refused before.
+    pub(crate) fn new(asked: &RingSetup, fence: u64) -> io::Result<Ring> {
+        let mut builder = IoUring::builder();
+        let has = |flag: u32| asked.flags & flag != 0;
+        if let Some(entries) = asked.cq_entries {
+            builder.setup_cqsize(entries);
+        } else if has(setup::CQSIZE) {
+            builder.setup_cqsize(0);
+        }
+        if has(setup::IOPOLL) {
+            builder.setup_iopoll();
+        }
+        if has(setup::CLAMP) {
+            builder.setup_clamp();
+        }
+        if has(setup::R_DISABLED) {
+            builder.setup_r_disabled();
+        }
+        if has(setup::SUBMIT_ALL) {
+            builder.setup_submit_all();
+        }
+        if has(setup::COOP_TASKRUN) {
+            builder.setup_coop_taskrun();
+        }
+        if has(setup::TASKRUN_FLAG) {
+            builder.setup_taskrun_flag();
+        }
+        if has(setup::SINGLE_ISSUER) {
+            builder.setup_single_issuer();
+        }
+        if has(setup::DEFER_TASKRUN) {
+            builder.setup_defer_taskrun();
+        }
+        if has(setup::NO_SQARRAY) {
+            builder.setup_no_sqarray();
+        }
+        let uring = builder.build(asked.entries)?;
+        Ok(Ring { uring, queued: VecDeque::new(), fence, tally: Tally::default(), has_buffers: false })
+    }
+
+    /// Puts the entries on the queue, as many as have room there, and enters with their number.
+    pub(crate) fn submit(&mut self, sqes: &[Sqe]) -> i64 {
+        let mut queue = self.uring.submission();
+        for sqe in sqes {
+            // SAFETY: addresses in the entry lie in the window, which lives as long as the process and to
+            // which no Rust reference exists, or nowhere; `admit` has seen to that. The probe's are statics.
+            if unsafe { queue.push(&encode(sqe)) }.is_err() {
+                break;
+            }
+            self.queued.push_back(*sqe);
+        }
+        drop(queue);
+        self.consume(sqes.len() as u32)
+    }
+
+    fn consume(&mut self, to_submit: u32) -> i64 {
+        let returned = self.enter(to_submit, 0, 0, None);
+        for _ in 0..returned.max(0) {
+            let Some(sqe) = self.queued.pop_front() else { break };
+            self.tally.submitted(&sqe);
+        }
+        returned
+    }
+
+    /// Enters with `GETEVENTS` and takes completions until `until` holds.
+    pub(crate) fn reap(&mut self, until: &Until, patience: Duration, see: &mut dyn FnMut(Cqe)) -> Waited {
+        let deadline = Instant::now() + patience;
+        let mut wanted = u32::from(!self.holds(until));
+        loop {
+            let returned = self.enter(0, wanted, ENTER_GETEVENTS, Some(sys::left(deadline)));
+            self.take(see);
+            if self.holds(until) {
+                return Waited::Enough;
+            }
+            if sys::left(deadline).is_zero() || is_final(returned) {
+                return Waited::GaveUp;
+            }
+            wanted = 1;
+        }
+    }
+
+    fn holds(&self, until: &Until) -> bool {
+        match until {
+            Until::Now => true,
+            Until::Seen(wants) => self.tally.reached(wants),
+            Until::Settled => self.settled(),
+        }
+    }
+
+    /// Whether nothing is owed.
+    pub(crate) fn settled(&self) -> bool {
+        self.tally.settled()
+    }
+
+    /// Sends a nop through the ring, behind what an earlier submission left on the queue.
+    pub(crate) fn fence(&mut self, patience: Duration, see: &mut dyn FnMut(Cqe)) -> Waited {
+        // Each time the kernel stops at an entry that it refuses, so this ends.
+        while !self.queued.is_empty() {
+            if self.consume(self.queued.len() as u32) <= 0 {
+                return Waited::GaveUp;
+            }
+        }
+        let deadline = Instant::now() + patience;
+        let nop = Sqe { opcode: op::NOP, user_data: self.fence, ..Sqe::default() };
+        // SAFETY: a nop refers to no memory.
+        if unsafe { self.uring.submission().push(&encode(&nop)) }.is_err() {
+            return Waited::GaveUp;
+        }
+        let mut to_submit = 1;
+        loop {
+            let returned = self.enter(to_submit, 1, ENTER_GETEVENTS, Some(sys::left(deadline)));
+            if to_submit > 0 && returned > 0 {
+                to_submit = 0;
+            }
+            if self.take(see) {
+                return Waited::Enough;
+            }
+            if sys::left(deadline).is_zero() || is_final(returned) {
+                return Waited::GaveUp;
+            }
+        }
+    }
+
+    /// Takes all completions that are in the ring; true if the fence's was among them.
+    fn take(&mut self, see: &mut dyn FnMut(Cqe)) -> bool {
+        let mut fenced = false;
+        for entry in self.uring.completion() {
+            let cqe = decode(&entry);
+            if cqe.user_data == self.fence {
+                fenced = true;
+                continue;
+            }
+            self.tally.seen(&cqe);
+            see(cqe);
+        }
+        fenced
+    }
+
+    /// Registers buffers: zero, or a negated errno.
+    pub(crate) fn register_buffers(&mut self, iovecs: &[Iovec]) -> i64 {
+        let raw: Vec<libc::iovec> = iovecs
+            .iter()
+            .map(|iovec| libc::iovec {
+                iov_base: std::ptr::without_provenance_mut(iovec.addr as usize),
+                iov_len: iovec.len_bytes as usize,
+            })
+            .collect();
+        // SAFETY: the kernel pins the pages itself; they lie in the window, which outlives the ring, and a
+        // later mapping over them leaves the pinned pages alone.
+        let result = unsafe { self.uring.submitter().register_buffers(&raw) };
+        self.has_buffers |= result.is_ok();
+        returned(result.map(|()| 0))
+    }
+
+    /// Unregisters buffers: zero, or a negated errno.
+    pub(crate) fn unregister_buffers(&mut self) -> i64 {
+        let result = self.uring.submitter().unregister_buffers();
+        self.has_buffers &= result.is_err();
+        returned(result.map(|()| 0))
+    }
+
+    /// Ends the ring. Buffers go first, since a closed ring gives memory back only later.
+    pub(crate) fn close(mut self) {
+        if self.has_buffers {
+            self.unregister_buffers();
+        }
+    }
+
+    fn enter(&self, to_submit: u32, wanted: u32, flags: u32, patience: Option<Duration>) -> i64 {
+        let submitter = self.uring.submitter();
+        let result = match patience {
+            // A wait for nothing needs no end.
+            Some(patience) if wanted > 0 => {
+                let timespec = libc::timespec {
+                    tv_sec: patience.as_secs() as libc::time_t,
+                    tv_nsec: patience.subsec_nanos().into(),
+                };
+                let arg = WaitArg {
+                    sigmask: 0,
+                    sigmask_bytes: 8,
+                    min_wait_us: 0,
+                    timespec: (&raw const timespec).expose_provenance() as u64,
+                };
+                // SAFETY: `arg` and the time it points to live until the call returns, and the size that
+                // goes with it is that of the kernel's structure (asserted above).
+                unsafe { submitter.enter(to_submit, wanted, flags | ENTER_EXT_ARG, Some(&arg)) }
+            }
+            // SAFETY: the call takes no pointers; entries on the queue are covered where they are pushed.
+            _ => unsafe { submitter.enter::<libc::sigset_t>(to_submit, wanted, flags, None) },
+        };
+        returned(result.map(|n| n as i64))
+    }
+}
+
+fn returned(result: io::Result<i64>) -> i64 {
+    result.unwrap_or_else(|error| -i64::from(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+/// Whether waiting again after this return value would be futile.
+fn is_final(returned: i64) -> bool {
+    returned < 0
+        && ![libc::ETIME, libc::EINTR, libc::EAGAIN, libc::EBUSY].map(|e| -i64::from(e)).contains(&returned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_keeps_every_byte() {
+        let bytes: [u8; 64] = std::array::from_fn(|i| (i as u8).wrapping_mul(89) ^ 0xc3);
+        // SAFETY: the same types as in `encode`, the other way round.
+        let raw = unsafe { transmute::<squeue::Entry, RawEntry>(encode(&Sqe::from_bytes(&bytes))) };
+        assert_eq!(raw.0, bytes);
+    }
+}

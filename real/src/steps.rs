@@ -1,0 +1,309 @@
+//! One program after another: everything is made fresh, the steps are taken, nothing is left behind.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use uringspec_model::cqe::Cqe;
+use uringspec_model::memory::{Generation, RegionId};
+use uringspec_model::program::{Amount, Program, Register, RingId, RingSetup, SocketId, Step, Until};
+use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
+
+use crate::admit::{Ground, admit};
+use crate::lanes::{close_gate, room};
+use crate::limits::Credentials;
+use crate::peer::{Haul, Live};
+use crate::ring::{Ring, Waited};
+use crate::runs::Origins;
+use crate::skip::Skip;
+use crate::sockets::{Listeners, Pair};
+use crate::sys;
+use crate::targets::{self, Aim};
+use crate::window::Window;
+
+/// How long a ring is tried again while memory of closed rings comes back.
+const RING_MEMORY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where observations go, in order.
+pub(crate) trait Observer {
+    /// Something was seen.
+    fn see(&mut self, seen: Seen);
+    /// A step is about to be taken; what was seen before it is safe with whoever asked.
+    fn step(&mut self, index: u32) -> io::Result<()>;
+}
+
+/// What a worker keeps from program to program.
+pub(crate) struct Stage {
+    window: Window,
+    listeners: Listeners,
+    credentials: Credentials,
+    ground: Ground,
+    step_patience: Duration,
+}
+
+/// A program while it runs.
+struct Scene<'a, O> {
+    program: &'a Program,
+    patience: Duration,
+    window: &'a mut Window,
+    rings: Vec<Ring>,
+    sockets: Vec<Live>,
+    generations: Vec<Generation>,
+    /// Found when first needed.
+    aims: Option<Vec<Aim>>,
+    observer: &'a mut O,
+    step: u32,
+}
+
+/// Why a program did not come to its end.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// It cannot be run here.
+    Skip(Skip),
+    /// Nobody listens any more.
+    Deaf,
+}
+
+impl From<Skip> for Stopped {
+    fn from(skip: Skip) -> Stopped {
+        Stopped::Skip(skip)
+    }
+}
+
+impl Stage {
+    /// Reserves the window.
+    pub(crate) fn new(
+        credentials: Credentials,
+        ground: Ground,
+        step_patience: Duration,
+    ) -> Result<Stage, Skip> {
+        let window = Window::reserve()?;
+        Ok(Stage { window, listeners: Listeners::default(), credentials, ground, step_patience })
+    }
+
+    /// Runs a program.
+    pub(crate) fn run(&mut self, program: &Program, observer: &mut impl Observer) -> Result<(), Stopped> {
+        admit(program, self.ground)?;
+        let mut scene = Scene {
+            program,
+            patience: self.step_patience,
+            window: &mut self.window,
+            rings: Vec::with_capacity(program.rings.len()),
+            sockets: Vec::with_capacity(program.sockets.len()),
+            generations: vec![Generation(0); program.regions.len()],
+            aims: None,
+            observer,
+            step: 0,
+        };
+        let result = scene.play(&mut self.listeners, self.credentials);
+        let ended = scene.end().map_err(Skip::setup("unmapping the regions"));
+        self.credentials.restore(&program.limits);
+        result?;
+        Ok(ended?)
+    }
+}
+
+impl<O: Observer> Scene<'_, O> {
+    fn play(&mut self, listeners: &mut Listeners, credentials: Credentials) -> Result<(), Stopped> {
+        self.window.map(&self.program.regions)?;
+        for (id, setup) in (0..).map(SocketId).zip(&self.program.sockets) {
+            let pair = Pair::make(id, setup, listeners)?;
+            let filler = close_gate(&pair, setup.lane)?;
+            if let Some(report) = room(id, &pair, setup.lane)? {
+                self.see(What::Room(report));
+            }
+            self.sockets.push(Live::new(pair, filler));
+        }
+        let taken = high_user_data(self.program);
+        self.rings =
+            credentials.under(&self.program.limits, || make_rings(&self.program.rings, &taken))??;
+        for (index, step) in self.program.steps.iter().enumerate() {
+            self.step = index as u32;
+            self.observer.step(self.step).map_err(|_| Stopped::Deaf)?;
+            self.take(step)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), Skip> {
+        let patience = self.patience;
+        match step {
+            Step::Submit { ring, sqes } => {
+                let returned = self.rings[usize::from(ring.0)].submit(sqes);
+                self.see(What::Returned(returned));
+            }
+            Step::Reap { ring, until } => {
+                let waited = self.with_ring(*ring, |ring, see| ring.reap(until, patience, see));
+                self.gave_up_if(waited);
+            }
+            Step::Fence { ring } => {
+                let waited = self.with_ring(*ring, |ring, see| ring.fence(patience, see));
+                self.gave_up_if(waited);
+            }
+            Step::Register { ring, what } => {
+                let ring = &mut self.rings[usize::from(ring.0)];
+                let returned = match what {
+                    Register::Buffers(iovecs) => ring.register_buffers(iovecs),
+                    Register::UnregisterBuffers => ring.unregister_buffers(),
+                };
+                self.see(What::Returned(returned));
+            }
+            Step::Drain { socket, amount } => {
+                let waited = self.drain(*socket, *amount, patience)?;
+                self.gave_up_if(waited);
+            }
+            Step::ResetPeer { socket } => self.sockets[usize::from(socket.0)].pair.reset_far(),
+            Step::CloseOwn { socket } => self.sockets[usize::from(socket.0)].close_own(),
+            Step::ShutdownOwn { socket } => {
+                if let Some(near) = &self.sockets[usize::from(socket.0)].pair.near {
+                    // SAFETY: the call takes no pointers.
+                    unsafe { libc::shutdown(near.as_fd().as_raw_fd(), libc::SHUT_WR) };
+                }
+            }
+            Step::Rewrite { region } => self.rewrite(*region),
+            Step::Settle => self.settle()?,
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, what: What) {
+        self.observer.see(Seen { step: self.step, what });
+    }
+
+    fn gave_up_if(&mut self, waited: Waited) {
+        if waited == Waited::GaveUp {
+            self.see(What::GaveUp);
+        }
+    }
+
+    fn with_ring(
+        &mut self,
+        id: RingId,
+        act: impl FnOnce(&mut Ring, &mut dyn FnMut(Cqe)) -> Waited,
+    ) -> Waited {
+        let Scene { rings, observer, step, .. } = self;
+        let mut see = |cqe| observer.see(Seen { step: *step, what: What::Cqe(RingCqe { ring: id, cqe }) });
+        act(&mut rings[usize::from(id.0)], &mut see)
+    }
+
+    fn rewrite(&mut self, id: RegionId) {
+        let index = usize::from(id.0);
+        let (Some(region), Some(generation)) =
+            (self.program.regions.get(index), self.generations.get_mut(index))
+        else {
+            return;
+        };
+        generation.0 = generation.0.wrapping_add(1);
+        self.window.rewrite(region, id, *generation);
+    }
+
+    fn drain(&mut self, id: SocketId, amount: Amount, patience: Duration) -> Result<Waited, Skip> {
+        let mut haul = Haul::default();
+        let live = &mut self.sockets[usize::from(id.0)];
+        let waited = live.drain(amount, patience, &mut haul);
+        let stream = live.pair.is_stream();
+        if haul.spoilt {
+            return Err(Skip::Told("the gate's own bytes came back changed".into()));
+        }
+        if stream {
+            if !haul.bytes.is_empty() {
+                self.received(id, &haul.bytes);
+            }
+        } else {
+            let mut start = 0;
+            for end in haul.borders {
+                self.received(id, &haul.bytes[start..end]);
+                start = end;
+            }
+        }
+        if let Some(how) = haul.ended {
+            self.see(What::PeerEnded { socket: id, how });
+        }
+        Ok(waited)
+    }
+
+    fn received(&mut self, socket: SocketId, bytes: &[u8]) {
+        let aims = self.aims.get_or_insert_with(|| targets::aims(self.program));
+        let origins = Origins { regions: &self.program.regions, generations: &self.generations, aims };
+        let runs: Vec<Run> = origins.runs(bytes);
+        self.see(What::Received(Received { socket, runs }));
+    }
+
+    /// Lets everything go on until nothing is owed, then reads what is still on its way.
+    fn settle(&mut self) -> Result<(), Skip> {
+        let deadline = Instant::now() + self.patience;
+        let mut slice = Duration::ZERO;
+        loop {
+            for id in (0..self.sockets.len() as u16).map(SocketId) {
+                self.drain(id, Amount::Everything, slice)?;
+            }
+            for id in (0..self.rings.len() as u8).map(RingId) {
+                self.with_ring(id, |ring, see| {
+                    let until = if ring.settled() { Until::Now } else { Until::Settled };
+                    ring.reap(&until, slice, see)
+                });
+            }
+            if self.rings.iter().all(Ring::settled) {
+                break;
+            }
+            if sys::left(deadline).is_zero() {
+                self.see(What::GaveUp);
+                break;
+            }
+            // The first round waits for nothing: mostly everything is there already.
+            slice = Duration::from_millis(2);
+        }
+        for id in (0..self.sockets.len() as u16).map(SocketId) {
+            let waited = self.drain(id, Amount::Everything, self.patience)?;
+            self.gave_up_if(waited);
+        }
+        Ok(())
+    }
+
+    /// Ends everything. Connections are reset first, which gives lent memory back and leaves requests
+    /// nothing to wait for; then rings; then memory.
+    fn end(&mut self) -> io::Result<()> {
+        for live in &mut self.sockets {
+            live.pair.end();
+        }
+        for ring in self.rings.drain(..) {
+            ring.close();
+        }
+        self.window.unmap()
+    }
+}
+
+fn make_rings(setups: &[RingSetup], taken: &BTreeSet<u64>) -> Result<Vec<Ring>, Skip> {
+    let deadline = Instant::now() + RING_MEMORY_PATIENCE;
+    let mut free = (0..=u64::MAX).rev().filter(|user_data| !taken.contains(user_data));
+    let mut rings = Vec::with_capacity(setups.len());
+    for setup in setups {
+        let fence = free.next().expect("a program has fewer entries than there are numbers");
+        loop {
+            match Ring::new(setup, fence) {
+                Ok(ring) => break rings.push(ring),
+                // Rings of earlier programs give their memory back only after they are closed.
+                Err(error)
+                    if error.raw_os_error() == Some(libc::ENOMEM) && !sys::left(deadline).is_zero() =>
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(Skip::of_ring_setup(&error)),
+            }
+        }
+    }
+    Ok(rings)
+}
+
+/// User data of the program that are as high as those of fences.
+fn high_user_data(program: &Program) -> BTreeSet<u64> {
+    let entries = program.steps.iter().flat_map(|step| match step {
+        Step::Submit { sqes, .. } => sqes.as_slice(),
+        _ => &[],
+    });
+    entries
+        .flat_map(|sqe| [sqe.user_data, sqe.addr3])
+        .filter(|user_data| *user_data >> 32 == u64::MAX >> 32)
+        .collect()
+}

@@ -1,0 +1,144 @@
+//! What a ring still owes: results and announced notifications, by user data.
+//!
+//! This decides only how long a reap waits, never what is right: the model does that.
+
+use std::collections::BTreeMap;
+
+use uringspec_model::abi::{cqe_flag, sqe_flag};
+use uringspec_model::cqe::Cqe;
+use uringspec_model::program::Want;
+use uringspec_model::sqe::Sqe;
+
+/// Counts over the whole program, for one ring.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    by_user_data: BTreeMap<u64, Count>,
+    /// The sum of what all user data are owed, kept so that asking costs nothing.
+    owed: i64,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    /// Completions of any kind.
+    seen: u32,
+    /// Results that must come, and that came.
+    results_due: u32,
+    results: u32,
+    /// Notifications that were announced for this user data, and that came.
+    notifications_due: u32,
+    notifications: u32,
+    /// Results with `MORE`.
+    announced: u32,
+    /// Whose results announce notifications, and under which user data they come.
+    notifies: Option<u64>,
+}
+
+impl Count {
+    fn owed(&self) -> i64 {
+        let open = |due: u32, came: u32| i64::from(due.saturating_sub(came));
+        open(self.results_due, self.results) + open(self.notifications_due, self.notifications)
+    }
+}
+
+impl Tally {
+    /// The kernel consumed an entry.
+    pub(crate) fn submitted(&mut self, sqe: &Sqe) {
+        let notifies = if sqe.addr3 == 0 { sqe.user_data } else { sqe.addr3 };
+        self.change(sqe.user_data, |count| {
+            // Whether such a request posts a result depends on the result.
+            if sqe.flags & sqe_flag::CQE_SKIP_SUCCESS == 0 {
+                count.results_due += 1;
+            }
+            if sqe.is_zero_copy() {
+                count.notifies = Some(notifies);
+            }
+        });
+    }
+
+    /// A completion was taken.
+    pub(crate) fn seen(&mut self, cqe: &Cqe) {
+        let mut announces = None;
+        self.change(cqe.user_data, |count| {
+            count.seen += 1;
+            if cqe.flags & cqe_flag::NOTIF != 0 {
+                count.notifications += 1;
+            } else if cqe.flags & cqe_flag::MORE == 0 {
+                count.results += 1;
+            } else {
+                count.announced += 1;
+                // Of other requests it is one of several results, and the last has no `MORE`.
+                announces = count.notifies;
+                count.results += u32::from(announces.is_some());
+            }
+        });
+        if let Some(user_data) = announces {
+            self.change(user_data, |count| count.notifications_due += 1);
+        }
+    }
+
+    /// Whether every request has its result, and every result with `MORE` its notification.
+    pub(crate) fn settled(&self) -> bool {
+        self.owed == 0
+    }
+
+    /// Whether each of these was seen often enough.
+    pub(crate) fn reached(&self, wants: &[Want]) -> bool {
+        wants.iter().all(|want| {
+            let Some(count) = self.by_user_data.get(&want.user_data) else { return want.count == 0 };
+            count.seen >= want.count && (!want.last || self.notified(want.user_data, count))
+        })
+    }
+
+    /// Whether as many notifications came as results announced.
+    fn notified(&self, user_data: u64, count: &Count) -> bool {
+        let under = count.notifies.unwrap_or(user_data);
+        self.by_user_data.get(&under).map_or(0, |c| c.notifications) >= count.announced
+    }
+
+    fn change(&mut self, user_data: u64, how: impl FnOnce(&mut Count)) {
+        let count = self.by_user_data.entry(user_data).or_default();
+        self.owed -= count.owed();
+        how(count);
+        self.owed += count.owed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uringspec_model::abi::op;
+
+    use super::*;
+
+    fn zero_copy(user_data: u64, addr3: u64) -> Sqe {
+        Sqe { opcode: op::SEND_ZC, user_data, addr3, ..Sqe::default() }
+    }
+
+    #[test]
+    fn a_zero_copy_send_owes_its_notification_only_once_announced() {
+        let mut tally = Tally::default();
+        tally.submitted(&zero_copy(1, 0));
+        tally.submitted(&zero_copy(2, 9));
+        assert!(!tally.settled());
+        tally.seen(&Cqe { user_data: 1, res: -125, flags: 0 });
+        tally.seen(&Cqe { user_data: 2, res: 5, flags: cqe_flag::MORE });
+        assert!(!tally.settled());
+        // A notification that nobody announced pays for no other.
+        tally.seen(&Cqe { user_data: 1, res: 0, flags: cqe_flag::NOTIF });
+        assert!(!tally.settled());
+        tally.seen(&Cqe { user_data: 9, res: 0, flags: cqe_flag::NOTIF });
+        assert!(tally.settled());
+    }
+
+    #[test]
+    fn the_last_of_a_wanted_request_is_waited_for_if_it_was_announced() {
+        let mut tally = Tally::default();
+        let want = [Want { user_data: 1, count: 1, last: true }];
+        tally.submitted(&zero_copy(1, 0));
+        assert!(!tally.reached(&want));
+        tally.seen(&Cqe { user_data: 1, res: 5, flags: cqe_flag::MORE });
+        assert!(!tally.reached(&want));
+        assert!(tally.reached(&[Want { last: false, ..want[0] }]));
+        tally.seen(&Cqe { user_data: 1, res: 0, flags: cqe_flag::NOTIF });
+        assert!(tally.reached(&want));
+    }
+}
