@@ -17,6 +17,7 @@ mod admit;
 mod lanes;
 mod limits;
 mod namespace;
+mod netlink;
 mod peer;
 pub mod pool;
 pub mod probe;

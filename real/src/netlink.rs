@@ -1,0 +1,110 @@
+//! The one thing that is asked of routing: that loopback acknowledges at once.
+//!
+//! A delayed acknowledgement keeps what has arrived in the send queue for 40 ms, and with it
+//! notifications, the state of a gate, and the end of a drain. The `quickack` metric of the routes to
+//! ourselves does away with that. It is set only in a namespace of our own.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::sys::{self, Moved, check};
+
+/// The loopback device has this index in every namespace.
+const LOOPBACK_INDEX: u32 = 1;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_PREFSRC: u16 = 7;
+const RTA_METRICS: u16 = 8;
+const RTAX_QUICKACK: u16 = 15;
+const RT_TABLE_LOCAL: u8 = 255;
+const RTPROT_KERNEL: u8 = 2;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_HOST: u8 = 254;
+const RTN_LOCAL: u8 = 2;
+
+/// A route to ourselves.
+struct Route {
+    family: libc::c_int,
+    prefix_bits: u8,
+    scope: u8,
+    address: &'static [u8],
+}
+
+const ROUTES: [Route; 3] = [
+    Route { family: libc::AF_INET, prefix_bits: 32, scope: RT_SCOPE_HOST, address: &[127, 0, 0, 1] },
+    Route { family: libc::AF_INET, prefix_bits: 8, scope: RT_SCOPE_HOST, address: &[127, 0, 0, 0] },
+    Route {
+        family: libc::AF_INET6,
+        prefix_bits: 128,
+        scope: RT_SCOPE_UNIVERSE,
+        address: &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    },
+];
+
+/// Gives the loopback routes of this namespace the `quickack` metric.
+pub(crate) fn acknowledge_at_once() -> io::Result<()> {
+    let socket = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW)?;
+    for route in &ROUTES {
+        // An IPv6 route keeps its metrics when it is replaced, so the old one has to go first.
+        if route.family == libc::AF_INET6 {
+            ask(&socket, &route.message(libc::RTM_DELROUTE, 0))?;
+        }
+        ask(&socket, &route.message(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE))?;
+    }
+    Ok(())
+}
+
+impl Route {
+    fn message(&self, kind: u16, flags: libc::c_int) -> Vec<u8> {
+        let mut body =
+            vec![self.family as u8, self.prefix_bits, 0, 0, RT_TABLE_LOCAL, RTPROT_KERNEL, self.scope];
+        body.push(RTN_LOCAL);
+        body.extend(0u32.to_ne_bytes());
+        attribute(&mut body, RTA_DST, self.address);
+        attribute(&mut body, RTA_OIF, &LOOPBACK_INDEX.to_ne_bytes());
+        if kind == libc::RTM_NEWROUTE {
+            if self.family == libc::AF_INET {
+                attribute(&mut body, RTA_PREFSRC, &[127, 0, 0, 1]);
+            }
+            let mut metrics = Vec::new();
+            attribute(&mut metrics, RTAX_QUICKACK, &1u32.to_ne_bytes());
+            attribute(&mut body, RTA_METRICS, &metrics);
+        }
+        let flags = flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+        let mut message = Vec::with_capacity(16 + body.len());
+        message.extend((16 + body.len() as u32).to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
+        message.extend((flags as u16).to_ne_bytes());
+        // Sequence and port: one request at a time needs neither.
+        message.extend([0; 8]);
+        message.extend(body);
+        message
+    }
+}
+
+/// Appends an attribute; all of ours have lengths that need no padding.
+fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    debug_assert_eq!(value.len() % 4, 0, "attributes are padded to four bytes");
+    to.extend((4 + value.len() as u16).to_ne_bytes());
+    to.extend(kind.to_ne_bytes());
+    to.extend(value);
+}
+
+/// Sends a request and reads its acknowledgement, which the kernel has ready when the call returns.
+fn ask(socket: &std::os::fd::OwnedFd, message: &[u8]) -> io::Result<()> {
+    // SAFETY: the message is readable for its length during the call. Without an address it goes to the
+    // kernel.
+    check(
+        unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) } as libc::c_int
+    )?;
+    let mut answer = [0; 1024];
+    match sys::receive(socket.as_fd(), &mut answer) {
+        Moved::Bytes(20..) => {}
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    }
+    // The header is 16 bytes; an error number, zero or negated, follows.
+    match i32::from_ne_bytes(std::array::from_fn(|i| answer[16 + i])) {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(-error)),
+    }
+}
