@@ -85,9 +85,7 @@ impl<'a> Judge<'a> {
             return Err(Verdict::Unclaimed { reason: Unclaimed::TooWide });
         }
         match self.world().unclaimed() {
-            Some(what) => {
-                Err(Verdict::Unclaimed { reason: Unclaimed::NotModelled(what.into()) })
-            }
+            Some(what) => Err(Verdict::Unclaimed { reason: Unclaimed::NotModelled(what.into()) }),
             None => Ok(()),
         }
     }
@@ -131,8 +129,24 @@ impl<'a> Judge<'a> {
             return Err(malformed(format!("observation {at}: {why}")));
         }
         if *what == What::GaveUp {
+            if let Some(Step::Reap { ring, until }) = self.step()
+                && self.frontier.worlds().iter().all(|world| world.may_stop(*ring, until))
+            {
+                return Err(malformed(format!("observation {at}: gave up although nothing was missing")));
+            }
             self.in_vain = true;
-            let promises = self.promises();
+            let mut promises = self.promises();
+            match self.step() {
+                Some(Step::Reap { .. } | Step::Drain { .. } | Step::Settle) => {}
+                Some(Step::Fence { .. }) => promises.push(Promise {
+                    user_data: u64::MAX,
+                    what: "result of the fence's nop".into(),
+                    rule: Rule::ResultComes,
+                }),
+                _ => {
+                    return Err(malformed(format!("observation {at}: gave up in a step that does not wait")));
+                }
+            }
             let stuck = !promises.is_empty();
             return if stuck { Err(Verdict::Stuck { at: at as u32, promises }) } else { Ok(()) };
         }

@@ -126,10 +126,7 @@ impl<'a> Frontier<'a> {
     }
 
     /// Replaces each world by those that explain something.
-    fn branch(
-        &mut self,
-        explain: impl Fn(&World<'a>) -> (Vec<World<'a>>, Option<Rule>),
-    ) -> Result<(), Rule> {
+    fn branch(&mut self, explain: impl Fn(&World<'a>) -> (Vec<World<'a>>, Option<Rule>)) -> Result<(), Rule> {
         let mut survivors: Vec<World<'a>> = Vec::new();
         let mut broken = None;
         for world in &self.worlds {
@@ -260,7 +257,8 @@ impl<'a> Search<'_, 'a> {
         }
         for (request, matched, generation) in candidates {
             // another writer may take over after any byte; the longest piece is tried first
-            let lengths = if ambiguous && matched <= 8 { (1..=matched).rev().collect() } else { vec![matched] };
+            let lengths =
+                if ambiguous && matched <= 8 { (1..=matched).rev().collect() } else { vec![matched] };
             for len_bytes in lengths {
                 let mut next = world.clone();
                 match next.after(Decision::Deliver { request, len_bytes, generation }) {

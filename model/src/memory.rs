@@ -116,24 +116,23 @@ pub fn stamp(region: RegionId, generation: Generation, offset: u64) -> u8 {
 /// words below 2^32, so eight bytes in a row name their origin; see `stamp_origin`.
 pub fn stamp_word(region: RegionId, generation: Generation, word: u64) -> u64 {
     let plain = u64::from(region.0) << 48 | u64::from(generation.0) << 32 | (word & 0xffff_ffff);
-    let x = plain.wrapping_add(MIX_ADD).wrapping_mul(MIX_MUL);
-    let x = x ^ (x >> 32);
-    x.wrapping_mul(MIX_MUL)
+    let x = plain.wrapping_add(MIX_ADD).wrapping_mul(MIX_MUL).swap_bytes().wrapping_mul(MIX_MUL);
+    x ^ (x >> 32)
 }
 
 /// The inverse of `stamp_word`: the only origin that eight aligned bytes can have. Whether such a
 /// region, generation and word exist is for the caller to ask.
 pub fn stamp_origin(word: u64) -> (RegionId, Generation, u64) {
-    let x = word.wrapping_mul(MIX_MUL_INVERSE);
-    let x = x ^ (x >> 32);
+    let x = (word ^ (word >> 32)).wrapping_mul(MIX_MUL_INVERSE).swap_bytes();
     let plain = x.wrapping_mul(MIX_MUL_INVERSE).wrapping_sub(MIX_ADD);
     (RegionId((plain >> 48) as u16), Generation((plain >> 32) as u16), plain & 0xffff_ffff)
 }
 
 /// An odd number, so multiplication by it can be undone.
 const MIX_MUL: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Keeps the first word of the first region from being zero.
-const MIX_ADD: u64 = 0x5851_f42d_4c95_7f2d;
+/// Chosen so that the first three bytes of the first six regions differ in three generations: even a
+/// send of one byte names its memory there.
+const MIX_ADD: u64 = 0x442e_3d43_7204_e52d;
 /// `MIX_MUL * MIX_MUL_INVERSE == 1` modulo 2^64, by Newton's iteration.
 const MIX_MUL_INVERSE: u64 = {
     let mut inverse = MIX_MUL;
@@ -181,6 +180,16 @@ mod tests {
                     let origin = (RegionId(region), Generation(generation), word);
                     assert_eq!(stamp_origin(stamp_word(origin.0, origin.1, origin.2)), origin);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn first_bytes_of_few_regions_differ() {
+        for offset in 0..3 {
+            let mut seen = std::collections::BTreeSet::new();
+            for (region, generation) in (0..6).flat_map(|r| (0..3).map(move |g| (r, g))) {
+                assert!(seen.insert(stamp(RegionId(region), Generation(generation), offset)));
             }
         }
     }

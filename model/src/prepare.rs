@@ -161,7 +161,8 @@ fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepa
 
     let uncovered_flags = sqe.ioprio & (send_flag::POLL_FIRST | send_flag::BUNDLE | send_flag::VECTORIZED);
     let uncovered_msg = sqe.op_flags & !(msg::WAITALL | msg::DONTWAIT | msg::NOSIGNAL);
-    if errors.0.is_empty() && uncovered_flags != 0 && !(vectored && uncovered_flags == send_flag::VECTORIZED) {
+    if errors.0.is_empty() && uncovered_flags != 0 && !(vectored && uncovered_flags == send_flag::VECTORIZED)
+    {
         return Prepared::NotModelled(abi::flag_names(send_flag::NAMES, uncovered_flags));
     }
     if errors.0.is_empty() && uncovered_msg != 0 {
@@ -215,7 +216,8 @@ fn message(
         return Ok(Vec::new());
     }
     let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
-    let (name, name_len, iov, count, control_len) = (word(0), word(8) as u32 as i32, word(16), word(24), word(40));
+    let (name, name_len, iov, count, control_len) =
+        (word(0), word(8) as u32 as i32, word(16), word(24), word(40));
     errors.refuse_if(name_len < 0 && name != 0, errno::EINVAL, Rule::MsgNameLength);
     errors.refuse_if(control_len > i32::MAX as u64, errno::ENOBUFS, Rule::MsgControlLength);
     errors.refuse_if(count > UIO_MAXIOV, errno::EMSGSIZE, Rule::MsgAtMost1024);

@@ -171,9 +171,7 @@ impl<'a> Walk<'a> {
                 self.world.after(decision)?;
                 if let Some(piece) = piece {
                     let run = match piece.region {
-                        Some(region) => {
-                            Run::Stamped { region, generation, offset: piece.offset, len_bytes }
-                        }
+                        Some(region) => Run::Stamped { region, generation, offset: piece.offset, len_bytes },
                         None => Run::Bytes(crate::memory::HexBytes(vec![0; len_bytes as usize])),
                     };
                     self.runs.push((socket, run));

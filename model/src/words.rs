@@ -89,7 +89,9 @@ pub fn step(program: &Program, step: &Step) -> String {
             let each = wants.iter().map(|w| format!("#{} x{}", w.user_data, w.count));
             format!("reap until {}", each.collect::<Vec<_>>().join(", "))
         }
-        Step::Register { what: Register::Buffers(iovecs), .. } => format!("register {} buffers", iovecs.len()),
+        Step::Register { what: Register::Buffers(iovecs), .. } => {
+            format!("register {} buffers", iovecs.len())
+        }
         Step::Register { what: Register::UnregisterBuffers, .. } => "unregister buffers".into(),
         Step::Drain { socket: s, amount: Amount::Everything } => format!("drain {} all", socket(*s)),
         Step::Drain { socket: s, amount: Amount::Bytes(n) } => format!("drain {} {n}", socket(*s)),

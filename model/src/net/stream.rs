@@ -196,9 +196,9 @@ impl Stream {
     /// The requests whose bytes may be the next that the peer reads.
     pub fn front(&self) -> impl Iterator<Item = &Writer> {
         self.writers.iter().enumerate().filter_map(|(i, writer)| {
-            let blocked = self.writers[..i].iter().any(|earlier| {
-                earlier.may_still_send() && !writer.unordered.contains(&earlier.request)
-            });
+            let blocked = self.writers[..i]
+                .iter()
+                .any(|earlier| earlier.may_still_send() && !writer.unordered.contains(&earlier.request));
             (!blocked && writer.accepted.1 > writer.read).then_some(writer)
         })
     }
@@ -217,7 +217,10 @@ impl Stream {
         }
         // whoever was being read and had one try only has ended where the other begins
         let cut_short = self.writers.iter().any(|other| {
-            other.request != request && other.is_being_read() && other.accepted.0 > other.read && other.closed
+            other.request != request
+                && other.is_being_read()
+                && other.accepted.0 > other.read
+                && other.closed
                 && !other.send.wait_all
         });
         if cut_short { Err(Rule::StreamContiguous) } else { Ok(()) }

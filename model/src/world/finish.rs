@@ -14,7 +14,7 @@ impl World<'_> {
     pub(super) fn call_returns(&mut self, value: i64) -> Result<(), Rule> {
         let rule = self.state.returns_rule;
         let expected = self.state.returns;
-        self.hold_to(expected.is_none_or(|e| e == value), rule)?;
+        self.hold_to(expected == Some(value), rule)?;
         self.state.returns = None;
         Ok(())
     }

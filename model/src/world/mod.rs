@@ -185,9 +185,10 @@ impl<'a> World<'a> {
             drained: 0,
             unclaimed: None,
         };
-        let tallies = program.steps.iter().any(|step| {
-            matches!(step, crate::program::Step::Reap { until: Until::Seen(_), .. })
-        });
+        let tallies = program
+            .steps
+            .iter()
+            .any(|step| matches!(step, crate::program::Step::Reap { until: Until::Seen(_), .. }));
         World { law, state, tallies, hits: Cell::default(), deviations: Cell::default() }
     }
 

@@ -122,9 +122,8 @@ impl World<'_> {
     pub fn hidden(&self, socket: SocketId) -> Vec<Decision> {
         let candidates = self.state.requests.iter().filter(|(_, request)| {
             let next = request.behind.and_then(|next| self.state.requests.get(&next));
-            let queued = next.is_some_and(|next| {
-                next.phase == Phase::Queued && self.plan_socket(next) == Some(socket)
-            });
+            let queued = next
+                .is_some_and(|next| next.phase == Phase::Queued && self.plan_socket(next) == Some(socket));
             let runs = !self.state.rings[usize::from(request.ring.0)].defers;
             queued && runs && request.phase == Phase::Issued
         });

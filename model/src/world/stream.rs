@@ -15,8 +15,7 @@ impl World<'_> {
         match socket {
             Some(socket) => self.stream(socket)?.writer(id),
             // retired, but its bytes are still on their way
-            None => (0..self.state.sockets.len())
-                .find_map(|i| self.stream(SocketId(i as u16))?.writer(id)),
+            None => (0..self.state.sockets.len()).find_map(|i| self.stream(SocketId(i as u16))?.writer(id)),
         }
     }
 
@@ -34,7 +33,9 @@ impl World<'_> {
         if let Err(rule) = stream.judge_read(id, len) {
             self.refuse(rule)?;
         }
-        for rule in [Rule::StreamPrefix, Rule::StreamInOrder, Rule::StreamNothingInvented, Rule::StreamIsMemory] {
+        for rule in
+            [Rule::StreamPrefix, Rule::StreamInOrder, Rule::StreamNothingInvented, Rule::StreamIsMemory]
+        {
             self.hit(rule);
         }
         if let Some(stream) = self.stream_mut(socket) {

@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "each test file uses some of these")]
 //! Small programs for the tests of the model.
 
 use uringspec_model::abi::{msg, op, send_flag, setup, sqe_flag};
@@ -9,7 +10,7 @@ use uringspec_model::sqe::Sqe;
 const STRIDE: u64 = 1 << 20;
 
 /// A program with one ring, one socket and two stamped regions of 4096 bytes, K and P.
-pub fn program(lane: Lane, steps: Vec<Step>) -> Program {
+pub(crate) fn program(lane: Lane, steps: Vec<Step>) -> Program {
     let region = |name: &str, i: u64| Region {
         name: name.into(),
         addr: WINDOW_BASE + i * STRIDE,
@@ -33,7 +34,7 @@ pub fn program(lane: Lane, steps: Vec<Step>) -> Program {
 }
 
 /// The same program on a ring that defers its work.
-pub fn deferring(mut program: Program) -> Program {
+pub(crate) fn deferring(mut program: Program) -> Program {
     for ring in &mut program.rings {
         ring.flags |= setup::SINGLE_ISSUER | setup::DEFER_TASKRUN;
     }
@@ -41,57 +42,57 @@ pub fn deferring(mut program: Program) -> Program {
 }
 
 /// A send of the first `len` bytes of region `region`.
-pub fn send(opcode: u8, user_data: u64, region: u64, len: u32) -> Sqe {
+pub(crate) fn send(opcode: u8, user_data: u64, region: u64, len: u32) -> Sqe {
     let addr = WINDOW_BASE + region * STRIDE;
     Sqe { opcode, fd: FD_BASE, addr, len, user_data, ..Sqe::default() }
 }
 
-pub fn nop(user_data: u64) -> Sqe {
+pub(crate) fn nop(user_data: u64) -> Sqe {
     Sqe { opcode: op::NOP, user_data, ..Sqe::default() }
 }
 
-pub fn zc(user_data: u64, region: u64, len: u32) -> Sqe {
+pub(crate) fn zc(user_data: u64, region: u64, len: u32) -> Sqe {
     send(op::SEND_ZC, user_data, region, len)
 }
 
-pub fn reporting(sqe: Sqe) -> Sqe {
+pub(crate) fn reporting(sqe: Sqe) -> Sqe {
     Sqe { ioprio: sqe.ioprio | send_flag::REPORT_USAGE, ..sqe }
 }
 
-pub fn linked(sqe: Sqe) -> Sqe {
+pub(crate) fn linked(sqe: Sqe) -> Sqe {
     Sqe { flags: sqe.flags | sqe_flag::LINK, ..sqe }
 }
 
-pub fn wait_all(sqe: Sqe) -> Sqe {
+pub(crate) fn wait_all(sqe: Sqe) -> Sqe {
     Sqe { op_flags: sqe.op_flags | msg::WAITALL, ..sqe }
 }
 
-pub fn dont_wait(sqe: Sqe) -> Sqe {
+pub(crate) fn dont_wait(sqe: Sqe) -> Sqe {
     Sqe { op_flags: sqe.op_flags | msg::DONTWAIT, ..sqe }
 }
 
-pub fn submit(sqes: impl Into<Vec<Sqe>>) -> Step {
+pub(crate) fn submit(sqes: impl Into<Vec<Sqe>>) -> Step {
     Step::Submit { ring: RingId(0), sqes: sqes.into() }
 }
 
-pub fn reap() -> Step {
+pub(crate) fn reap() -> Step {
     Step::Reap { ring: RingId(0), until: Until::Settled }
 }
 
-pub fn reap_now() -> Step {
+pub(crate) fn reap_now() -> Step {
     Step::Reap { ring: RingId(0), until: Until::Now }
 }
 
-pub fn drain() -> Step {
+pub(crate) fn drain() -> Step {
     Step::Drain { socket: SocketId(0), amount: Amount::Everything }
 }
 
-pub fn rewrite(region: u16) -> Step {
+pub(crate) fn rewrite(region: u16) -> Step {
     Step::Rewrite { region: RegionId(region) }
 }
 
 /// A `SENDMSG_ZC` or `SENDMSG` of `ranges`; its header goes to a region of its own.
-pub fn message(program: &mut Program, opcode: u8, user_data: u64, ranges: &[(u64, u64)]) -> Sqe {
+pub(crate) fn message(program: &mut Program, opcode: u8, user_data: u64, ranges: &[(u64, u64)]) -> Sqe {
     let addr = WINDOW_BASE + program.regions.len() as u64 * STRIDE;
     let mut bytes = vec![0; 56];
     bytes[16..24].copy_from_slice(&(addr + 56).to_le_bytes());
@@ -111,7 +112,7 @@ pub fn message(program: &mut Program, opcode: u8, user_data: u64, ranges: &[(u64
 }
 
 /// Programs with lengths up to three bytes, for the laws.
-pub fn tiny() -> Vec<(&'static str, Program)> {
+pub(crate) fn tiny() -> Vec<(&'static str, Program)> {
     use Lane::*;
     let reset = Step::ResetPeer { socket: SocketId(0) };
     let mut all = vec![
@@ -122,17 +123,20 @@ pub fn tiny() -> Vec<(&'static str, Program)> {
         ("two", program(Loopback, vec![submit([zc(1, 0, 2), send(op::SEND, 2, 1, 1)]), reap(), drain()])),
         (
             "gate",
-            program(
-                Gate,
-                vec![submit([reporting(zc(1, 0, 2))]), reap_now(), rewrite(0), drain(), reap()],
-            ),
+            program(Gate, vec![submit([reporting(zc(1, 0, 2))]), reap_now(), rewrite(0), drain(), reap()]),
         ),
         ("gate reset", program(Gate, vec![submit([reporting(zc(1, 0, 2))]), reset.clone(), reap()])),
         (
             "two reset",
-            program(Gate, vec![submit([reporting(zc(1, 0, 2)), reporting(zc(2, 1, 2))]), reset.clone(), reap()]),
+            program(
+                Gate,
+                vec![submit([reporting(zc(1, 0, 2)), reporting(zc(2, 1, 2))]), reset.clone(), reap()],
+            ),
         ),
-        ("full", program(GateFull, vec![submit([send(op::SEND, 1, 0, 3)]), reap_now(), drain(), reap(), drain()])),
+        (
+            "full",
+            program(GateFull, vec![submit([send(op::SEND, 1, 0, 3)]), reap_now(), drain(), reap(), drain()]),
+        ),
         ("full again", program(GateFull, vec![submit([dont_wait(zc(1, 0, 3))]), reap()])),
         (
             "full reset",
@@ -149,18 +153,40 @@ pub fn tiny() -> Vec<(&'static str, Program)> {
             "failed head",
             program(
                 Loopback,
-                vec![submit([Sqe { fd: -1, ..linked(nop(1)) }, Sqe { fd: -1, ..linked(zc(2, 1, 2)) }, zc(3, 0, 1)]), reap(), Step::Fence { ring: RingId(0) }],
+                vec![
+                    submit([
+                        Sqe { fd: -1, ..linked(nop(1)) },
+                        Sqe { fd: -1, ..linked(zc(2, 1, 2)) },
+                        zc(3, 0, 1),
+                    ]),
+                    reap(),
+                    Step::Fence { ring: RingId(0) },
+                ],
             ),
         ),
         (
             "stopped batch",
-            program(Loopback, vec![submit([nop(1), Sqe { opcode: 200, ..nop(2) }, nop(3)]), reap(), submit([nop(4)]), reap()]),
+            program(
+                Loopback,
+                vec![
+                    submit([nop(1), Sqe { opcode: 200, ..nop(2) }, nop(3)]),
+                    reap(),
+                    submit([nop(4)]),
+                    reap(),
+                ],
+            ),
         ),
         (
             "full chain",
             program(
                 GateFull,
-                vec![submit([linked(wait_all(send(op::SEND, 1, 0, 2))), send(op::SEND, 2, 1, 2)]), drain(), reap(), drain(), reap()],
+                vec![
+                    submit([linked(wait_all(send(op::SEND, 1, 0, 2))), send(op::SEND, 2, 1, 2)]),
+                    drain(),
+                    reap(),
+                    drain(),
+                    reap(),
+                ],
             ),
         ),
     ];
@@ -170,9 +196,10 @@ pub fn tiny() -> Vec<(&'static str, Program)> {
 }
 
 /// A trace, a line an observation.
-pub fn show(program: &Program, trace: &uringspec_model::trace::Trace) -> String {
-    let lines = trace.seen.iter().map(|seen| {
-        format!("{} {}", seen.step, uringspec_model::words::what(program, &seen.what))
-    });
+pub(crate) fn show(program: &Program, trace: &uringspec_model::trace::Trace) -> String {
+    let lines = trace
+        .seen
+        .iter()
+        .map(|seen| format!("{} {}", seen.step, uringspec_model::words::what(program, &seen.what)));
     lines.collect::<Vec<_>>().join("\n")
 }
