@@ -47,13 +47,9 @@ impl May {
     /// The rule that allows `res`, or the one that `res` breaks.
     pub fn judge(&self, res: Res) -> Result<Rule, Rule> {
         match (res, self.bytes) {
-            (Res::Err(e), bytes) => match self.errors.iter().find(|(known, _)| *known == e) {
+            (Res::Err(e), _) => match self.errors.iter().find(|(known, _)| *known == e) {
                 Some((_, rule)) => Ok(*rule),
-                None => Err(match (self.errors.first(), bytes) {
-                    (Some((_, rule)), _) => *rule,
-                    (None, Some(counts)) if !self.waiting => counts.rule,
-                    (None, _) => Rule::SendErrorNeedsCause,
-                }),
+                None => Err(self.errors.first().map_or(Rule::SendErrorNeedsCause, |(_, rule)| *rule)),
             },
             (Res::Bytes(n), Some(counts)) if n > counts.most => Err(Rule::SendShortNeverLong),
             (Res::Bytes(n), Some(counts)) if n < counts.least => Err(counts.rule),

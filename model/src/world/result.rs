@@ -117,13 +117,13 @@ impl World<'_> {
         if fails && !self.has_fault(Fault::ChainGoesOn) {
             self.hit(Rule::LinkFailureCuts);
             let mut at = Some(next);
-            while let Some(id) = at {
-                if !self.request(id).cut {
+            while let Some((id, request)) = at.and_then(|id| Some((id, self.state.requests.get(&id)?))) {
+                at = request.behind;
+                if !request.cut {
                     self.cut(id, Rule::LinkFailureCuts);
                 }
-                at = self.request(id).behind;
             }
-        } else if self.request(next).phase == Phase::Queued {
+        } else if self.state.requests.get(&next).is_some_and(|next| next.phase == Phase::Queued) {
             self.hit(Rule::LinkGoesOn);
             self.request_mut(next).waited |= waited;
             self.try_first(next);
