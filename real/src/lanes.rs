@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use uringspec_model::abi::PAGE_BYTES;
 use uringspec_model::net::REQUEST_OVERHEAD_BYTES;
 use uringspec_model::program::{Lane, SocketId};
 use uringspec_model::trace::RoomReport;
@@ -24,6 +25,13 @@ const MEMINFO_RCVBUF: usize = 1;
 const MEMINFO_WMEM_ALLOC: usize = 2;
 const MEMINFO_SNDBUF: usize = 3;
 const MEMINFO_WMEM_QUEUED: usize = 5;
+/// `tcp_info` up to the place of `tcpi_snd_mss`.
+const TCP_INFO_LEN: usize = 5;
+const TCP_INFO_SND_MSS: usize = 4;
+/// What a packet is charged beside its pages, rounded up.
+const HEADER_BYTES: u64 = 2048;
+/// A packet of a UNIX stream is copied and holds at least so much.
+const UNIX_PACKET_BYTES: u64 = 4096;
 /// What is written to close a gate; more only if the window should still be open.
 const GATE_BYTES: usize = 16 << 10;
 /// What a gate may need at most, on a receive buffer that the program chose.
@@ -130,7 +138,8 @@ fn comes_to_rest(near: BorrowedFd<'_>, far: BorrowedFd<'_>, deadline: Instant) -
 }
 
 /// The room that a stream socket has before the first step, from what the kernel says of its buffers.
-pub(crate) fn room(id: SocketId, pair: &Pair, lane: Lane) -> Result<Option<RoomReport>, Skip> {
+/// `pieces` is the most iovecs that a request of the program has.
+pub(crate) fn room(id: SocketId, pair: &Pair, lane: Lane, pieces: u64) -> Result<Option<RoomReport>, Skip> {
     let (Some(near), Some(far)) = (&pair.near, &pair.far) else { return Ok(None) };
     if !pair.is_stream() {
         return Ok(None);
@@ -148,27 +157,40 @@ pub(crate) fn room(id: SocketId, pair: &Pair, lane: Lane) -> Result<Option<RoomR
     } else {
         own[MEMINFO_WMEM_QUEUED].max(own[MEMINFO_WMEM_ALLOC])
     };
+    let packet_bytes = if pair.is_tcp() {
+        let info = sys::option::<TCP_INFO_LEN>(near.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO)
+            .map_err(Skip::setup("asking for the state of a connection"))?;
+        info[TCP_INFO_SND_MSS].into()
+    } else {
+        UNIX_PACKET_BYTES
+    };
     let free = own[MEMINFO_SNDBUF].saturating_sub(used);
+    let leaves = lane == Lane::Loopback;
     Ok(Some(RoomReport {
         socket: id,
-        accepts_bytes: promised_accepts(free),
-        leaves_bytes: if lane == Lane::Loopback { promised_leaves(peer[MEMINFO_RCVBUF]) } else { 0 },
+        accepts_bytes: promised_accepts(free, packet_bytes, pieces),
+        leaves_bytes: if leaves { promised_leaves(peer[MEMINFO_RCVBUF], pieces) } else { 0 },
         full,
     }))
 }
 
 /// What a send queue with `free` bytes of buffer accepts for certain.
 ///
-/// A request is charged its pages, up to two more than its bytes fill, and a header for every 17 pages.
-/// Counted as its bytes and `REQUEST_OVERHEAD_BYTES`, four fifths of the buffer are safe.
-fn promised_accepts(free: u64) -> u64 {
-    at_least_one(free / 5 * 4)
+/// A packet is charged its header and the whole pages that its bytes touch; where the window is small,
+/// packets are, so that a byte can be charged as nine. Each iovec touches up to two pages by itself, while
+/// a request counts only `REQUEST_OVERHEAD_BYTES` beside its bytes.
+fn promised_accepts(free: u64, packet_bytes: u64, pieces: u64) -> u64 {
+    let packet_bytes = packet_bytes.max(1);
+    let packet_charge = (packet_bytes.div_ceil(PAGE_BYTES) + 1) * PAGE_BYTES + HEADER_BYTES;
+    let by_packets = free / packet_charge * packet_bytes;
+    let by_pieces = free / (pieces * (REQUEST_OVERHEAD_BYTES + HEADER_BYTES)) * REQUEST_OVERHEAD_BYTES;
+    at_least_one(by_packets.min(by_pieces))
 }
 
 /// What a receive buffer lets leave for certain: it is charged in whole pages too, and opens its window by
 /// less than half of itself, to 64 KB at first.
-fn promised_leaves(rcvbuf: u64) -> u64 {
-    at_least_one((rcvbuf / 8).min(48 << 10))
+fn promised_leaves(rcvbuf: u64, pieces: u64) -> u64 {
+    at_least_one((rcvbuf / 8).min(48 << 10) / pieces)
 }
 
 /// Less than one request is no promise.

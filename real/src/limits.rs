@@ -1,8 +1,9 @@
 //! Limits and credentials under which the rings of a program are made.
 //!
 //! What a ring may lock is decided by who made it. So a worker that is root becomes another user for
-//! as long as the rings are made; every worker is a different one, since locked memory is counted by
-//! user. What is charged later is charged to that user, and measured by the limit of that moment.
+//! as long as the rings are made. Locked memory is counted by user, and closed rings give it back late, so
+//! each program has a user to itself. What is charged later is charged to that user, and measured by the
+//! limit of that moment.
 
 use std::io;
 
@@ -11,18 +12,18 @@ use uringspec_model::program::Limits;
 use crate::skip::Skip;
 use crate::sys::check;
 
-/// User ids from here on are taken by workers; nobody is expected to have them.
-const WORKER_UIDS: u32 = 0x7f00_0000;
+/// User ids from here on are taken by workers, 256 by each; nobody is expected to have them.
+const WORKER_UIDS: u32 = 0x4000_0000;
 
 /// What a worker may do by itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Credentials {
     /// Whether it may ignore limits on locked memory, and become another user.
     pub(crate) privileged: bool,
     /// The limit on locked memory as it was found.
     memlock: libc::rlimit,
-    /// The user it becomes for unprivileged rings.
-    uid: u32,
+    /// Programs that had a user to themselves.
+    users: u32,
 }
 
 impl Credentials {
@@ -34,32 +35,39 @@ impl Credentials {
         unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut memlock) };
         // SAFETY: the call takes no arguments.
         let privileged = unsafe { libc::geteuid() } == 0 && crosses_memlock();
-        Credentials { privileged, memlock, uid: WORKER_UIDS | (std::process::id() & 0x00ff_ffff) }
+        Credentials { privileged, memlock, users: 0 }
     }
 
     /// Makes something under the limits of a program.
-    pub(crate) fn under<T>(self, limits: &Limits, make: impl FnOnce() -> T) -> Result<T, Skip> {
+    pub(crate) fn under<T>(&mut self, limits: &Limits, make: impl FnOnce() -> T) -> Result<T, Skip> {
+        if limits.memlock_bytes.is_some() && !self.privileged {
+            return Err(Skip::Missing(
+                "root, without which locked memory cannot be counted for one program alone".into(),
+            ));
+        }
         if let Some(bytes) = limits.memlock_bytes {
             self.set_memlock(bytes).map_err(Skip::setup("setting RLIMIT_MEMLOCK"))?;
         }
         if !(limits.unprivileged && self.privileged) {
             return Ok(make());
         }
-        become_user(self.uid).map_err(Skip::setup("becoming a user without capabilities"))?;
+        self.users = self.users.wrapping_add(1);
+        let uid = WORKER_UIDS | (std::process::id() & 0x003f_ffff) << 8 | self.users & 0xff;
+        become_user(uid).map_err(Skip::setup("becoming a user without capabilities"))?;
         let made = make();
         become_user(0).map_err(Skip::setup("becoming root again"))?;
         Ok(made)
     }
 
     /// Gives the limit on locked memory back.
-    pub(crate) fn restore(self, limits: &Limits) {
+    pub(crate) fn restore(&self, limits: &Limits) {
         if limits.memlock_bytes.is_some() {
             // The soft limit was below the hard one before, so this is not refused.
             let _ = self.set_memlock(self.memlock.rlim_cur);
         }
     }
 
-    fn set_memlock(self, bytes: u64) -> io::Result<()> {
+    fn set_memlock(&self, bytes: u64) -> io::Result<()> {
         let limit = libc::rlimit { rlim_cur: bytes, rlim_max: self.memlock.rlim_max.max(bytes) };
         // SAFETY: `limit` is one valid structure, which the call reads.
         check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) })?;

@@ -25,7 +25,7 @@ pub(crate) fn enter() -> Network {
         return Network::Host;
     }
     // Without it all is the same, only slower.
-    let _ = netlink::acknowledge_at_once();
+    let _ = netlink::hurry();
     Network::Own
 }
 

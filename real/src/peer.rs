@@ -69,6 +69,7 @@ impl Live {
     /// Reads so much, within `patience`.
     pub(crate) fn drain(&mut self, amount: Amount, patience: Duration, haul: &mut Haul) -> Waited {
         let deadline = Instant::now() + patience;
+        self.pair.widen();
         loop {
             let wanted = match amount {
                 Amount::Everything => u64::MAX,

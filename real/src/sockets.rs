@@ -27,6 +27,8 @@ pub(crate) struct Pair {
     pub(crate) near: Option<OwnedFd>,
     /// The end that reads, where there is one, until it is closed.
     pub(crate) far: Option<OwnedFd>,
+    /// The far end has so small a receive buffer that its window stays open only a little.
+    narrow: bool,
 }
 
 /// Listening sockets are kept from program to program, by family and receive buffer.
@@ -55,7 +57,8 @@ impl Pair {
         let place = |fd, end| sys::place(fd, fd_of(id, end)).map_err(Skip::setup("placing a socket"));
         let near = place(near, End::Near)?;
         let far = far.map(|far| place(far, End::Far)).transpose()?;
-        Ok(Pair { kind: setup.kind, near: Some(near), far })
+        let narrow = is_tcp(setup.kind) && rcvbuf_of(setup) < BUFFER_BYTES;
+        Ok(Pair { kind: setup.kind, near: Some(near), far, narrow })
     }
 
     /// Whether bytes come without borders.
@@ -66,6 +69,18 @@ impl Pair {
     /// Whether this is TCP.
     pub(crate) fn is_tcp(&self) -> bool {
         is_tcp(self.kind)
+    }
+
+    /// Gives a narrow far end a window as others have, before it reads for the first time. Otherwise a
+    /// window that is smaller than a packet, as small zero-copy sends can make it, lets a packet through
+    /// only every 200 ms.
+    pub(crate) fn widen(&mut self) {
+        if let Some(far) = self.far.as_ref().filter(|_| self.narrow) {
+            let size = BUFFER_BYTES as i32;
+            let _ = sys::set_option(far.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, size);
+            let _ = sys::set_option(far.as_fd(), libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, 2 * size);
+        }
+        self.narrow = false;
     }
 
     /// Closes the far end so that a TCP peer gets a reset.
@@ -106,11 +121,7 @@ fn make(setup: &SocketSetup, listeners: &mut Listeners) -> io::Result<(OwnedFd, 
             if !connected {
                 return Ok((near, None));
             }
-            let rcvbuf = setup.rcvbuf_bytes.unwrap_or(match setup.lane {
-                Lane::Loopback => BUFFER_BYTES,
-                Lane::Gate | Lane::GateFull => GATE_RCVBUF_BYTES,
-            });
-            let far = listeners.connect(&near, v6, rcvbuf)?;
+            let far = listeners.connect(&near, v6, rcvbuf_of(setup))?;
             Ok((near, Some(far)))
         }
         SocketKind::Udp4 | SocketKind::Udp6 => {
@@ -120,7 +131,7 @@ fn make(setup: &SocketSetup, listeners: &mut Listeners) -> io::Result<(OwnedFd, 
                 return Ok((near, None));
             }
             let far = sys::socket(family, libc::SOCK_DGRAM)?;
-            set_buffer(&far, libc::SO_RCVBUF, setup.rcvbuf_bytes.unwrap_or(BUFFER_BYTES))?;
+            set_buffer(&far, libc::SO_RCVBUF, rcvbuf_of(setup))?;
             Address::loopback(v6).bind(&far)?;
             Address::of(&far)?.connect(&near)?;
             // So that it hears nobody else.
@@ -135,6 +146,14 @@ fn make(setup: &SocketSetup, listeners: &mut Listeners) -> io::Result<(OwnedFd, 
         SocketKind::UnixStream => Ok((sys::socket(libc::AF_UNIX, libc::SOCK_STREAM)?, None)),
         SocketKind::NotASocket => Ok((sys::eventfd()?, None)),
     }
+}
+
+/// `SO_RCVBUF` of the far end.
+fn rcvbuf_of(setup: &SocketSetup) -> u32 {
+    setup.rcvbuf_bytes.unwrap_or(match setup.lane {
+        Lane::Loopback => BUFFER_BYTES,
+        Lane::Gate | Lane::GateFull => GATE_RCVBUF_BYTES,
+    })
 }
 
 fn set_buffer(fd: &OwnedFd, which: libc::c_int, bytes: u32) -> io::Result<()> {

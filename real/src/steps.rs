@@ -96,7 +96,7 @@ impl Stage {
             observer,
             step: 0,
         };
-        let result = scene.play(&mut self.listeners, self.credentials);
+        let result = scene.play(&mut self.listeners, &mut self.credentials);
         let ended = scene.end().map_err(Skip::setup("unmapping the regions"));
         self.credentials.restore(&program.limits);
         result?;
@@ -105,12 +105,13 @@ impl Stage {
 }
 
 impl<O: Observer> Scene<'_, O> {
-    fn play(&mut self, listeners: &mut Listeners, credentials: Credentials) -> Result<(), Stopped> {
+    fn play(&mut self, listeners: &mut Listeners, credentials: &mut Credentials) -> Result<(), Stopped> {
         self.window.map(&self.program.regions)?;
+        let pieces = targets::pieces_max(self.program);
         for (id, setup) in (0..).map(SocketId).zip(&self.program.sockets) {
             let pair = Pair::make(id, setup, listeners)?;
             let filler = close_gate(&pair, setup.lane)?;
-            if let Some(report) = room(id, &pair, setup.lane)? {
+            if let Some(report) = room(id, &pair, setup.lane, pieces)? {
                 self.see(What::Room(report));
             }
             self.sockets.push(Live::new(pair, filler));

@@ -1,5 +1,7 @@
 //! Where a request's pointers point, as far as the program's memory at its start tells.
 
+use std::convert::Infallible;
+
 use uringspec_model::abi::{UIO_MAXIOV, op, send_flag};
 use uringspec_model::memory::{Contents, Generation, RegionId};
 use uringspec_model::program::{Program, Register, Step};
@@ -138,4 +140,21 @@ pub(crate) fn aims(program: &Program) -> Vec<Aim> {
         }
     }
     aims
+}
+
+/// The most pieces of memory that one request of the program sends; at least one.
+pub(crate) fn pieces_max(program: &Program) -> u64 {
+    let mut most = 1;
+    for step in &program.steps {
+        let Step::Submit { sqes, .. } = step else { continue };
+        for sqe in sqes {
+            let mut pieces = 0;
+            let Ok(()) = of_sqe::<Infallible>(program, sqe, &mut |role, _, _| {
+                pieces += u64::from(role == Role::Data);
+                Ok(())
+            });
+            most = most.max(pieces);
+        }
+    }
+    most
 }

@@ -99,13 +99,6 @@ fn mix() -> Vec<Program> {
 fn ten_thousand_programs_leave_nothing() {
     let programs = mix();
     let mut worker = worker();
-    for (i, program) in programs.iter().enumerate() {
-        let start = Instant::now();
-        for _ in 0..50 {
-            run_on(&mut worker, program);
-        }
-        eprintln!("{i} {:?} {:?}", start.elapsed() / 50, program.sockets);
-    }
     for program in &programs {
         if run_on(&mut worker, program).is_none() {
             return;
