@@ -1,2 +1,9 @@
-//! uringspec
-fn main() {}
+//! The command `uringspec`.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    uringspec::cli::main()
+}

@@ -1,0 +1,382 @@
+//! Reads a case: one keyword a line, blocks under `submit`, `expect` and `received`.
+
+use uringspec_model::abi::setup;
+use uringspec_model::memory::Protection;
+use uringspec_model::program::{Lane, SocketKind, SocketSetup, SocketState};
+use winnow::Result;
+
+use super::error::{CaseError, Refusal};
+use super::lines::{self, Line};
+use super::text::At;
+use super::token::{self, Input, eat_key, eat_word, end, keyword, name, number, shown};
+use super::{Buffer, Case, Lent, LentUntil, Mode, Name, Noted, Returns, Ring, Slot, Socket, Step, Submit};
+use super::{parse_expect, parse_sqe};
+
+/// The longest text that is read; the longest case so far has 3 KB.
+const TEXT_MAX_BYTES: usize = 1 << 20;
+
+/// What a line can begin with.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Keyword {
+    Rules,
+    Deviation,
+    Thread,
+    Needs,
+    Rings,
+    Ring,
+    Socket,
+    Buffer,
+    Submit,
+    Expect,
+    Received,
+    Drain,
+    Fence,
+    Settle,
+    Rewrite,
+    Reset,
+    Close,
+    Shutdown,
+    Register,
+    Unregister,
+    Lent,
+}
+
+const KEYWORDS: &[(&str, Keyword)] = &[
+    ("rules", Keyword::Rules),
+    ("deviation", Keyword::Deviation),
+    ("thread", Keyword::Thread),
+    ("needs", Keyword::Needs),
+    ("rings", Keyword::Rings),
+    ("ring", Keyword::Ring),
+    ("socket", Keyword::Socket),
+    ("buffer", Keyword::Buffer),
+    ("submit", Keyword::Submit),
+    ("expect", Keyword::Expect),
+    ("received", Keyword::Received),
+    ("drain", Keyword::Drain),
+    ("fence", Keyword::Fence),
+    ("settle", Keyword::Settle),
+    ("rewrite", Keyword::Rewrite),
+    ("reset", Keyword::Reset),
+    ("close", Keyword::Close),
+    ("shutdown", Keyword::Shutdown),
+    ("register", Keyword::Register),
+    ("unregister", Keyword::Unregister),
+    ("lent", Keyword::Lent),
+];
+
+const KINDS: &[(&str, SocketKind)] = &[
+    ("tcp", SocketKind::Tcp4),
+    ("tcp6", SocketKind::Tcp6),
+    ("udp", SocketKind::Udp4),
+    ("udp6", SocketKind::Udp6),
+    ("unix", SocketKind::UnixStream),
+    ("not-a-socket", SocketKind::NotASocket),
+];
+
+const LANES: &[(&str, Lane)] =
+    &[("loopback", Lane::Loopback), ("gate", Lane::Gate), ("gate-full", Lane::GateFull)];
+
+/// The words of socket kinds, for printing.
+pub(super) fn kind_word(kind: SocketKind) -> &'static str {
+    uringspec_model::abi::name_of(KINDS, kind).unwrap_or("tcp")
+}
+
+/// The words of lanes, for printing.
+pub(super) fn lane_word(lane: Lane) -> &'static str {
+    uringspec_model::abi::name_of(LANES, lane).unwrap_or("loopback")
+}
+
+/// Reads a case. `file` is only for messages. Names and numbers are judged when it is lowered.
+pub fn parse(file: &str, text: &str) -> std::result::Result<Case, CaseError> {
+    parse_text(text).map_err(|refusal| refusal.of(file, text))
+}
+
+fn parse_text(text: &str) -> Result<Case, Refusal> {
+    if text.len() > TEXT_MAX_BYTES {
+        return Err(Refusal::new(At::default(), format!("a case has at most {TEXT_MAX_BYTES} bytes")));
+    }
+    let mut lines = Lines { lines: lines::split(text), next: 0, above: Vec::new() };
+    let mut case = Case::default();
+    let first = lines.peek();
+    case.comment = std::mem::take(&mut lines.above);
+    if case.comment.is_empty() {
+        let at = first.map_or(At { start: 0, end: text.len() }, |line| line.at);
+        return Err(Refusal::new(at, "a case begins with a comment that says what a reader learns")
+            .expecting(["a line such as `# A send never reports more bytes than it was given.`"]));
+    }
+    while let Some(line) = lines.take() {
+        top_line(&mut case, &mut lines, line)?;
+    }
+    case.tail = lines.above;
+    Ok(case)
+}
+
+/// The lines still to be read.
+pub(super) struct Lines<'a> {
+    lines: Vec<Line<'a>>,
+    next: usize,
+    /// Comment lines that no line has taken yet.
+    above: Vec<String>,
+}
+
+impl<'a> Lines<'a> {
+    /// The next line that says something; the comments before it are kept.
+    pub(super) fn peek(&mut self) -> Option<Line<'a>> {
+        while let Some(line) = self.lines.get(self.next) {
+            if !line.content.is_empty() {
+                return Some(*line);
+            }
+            self.above.extend(line.comment.map(str::to_string));
+            self.next += 1;
+        }
+        None
+    }
+
+    pub(super) fn take(&mut self) -> Option<Line<'a>> {
+        let line = self.peek()?;
+        self.next += 1;
+        Some(line)
+    }
+
+    /// Takes the next line if its first word is one of `words` or begins with `#`.
+    pub(super) fn take_if(&mut self, words: &[&str]) -> Option<Line<'a>> {
+        let line = self.peek()?;
+        let first = token::first_word(line.content);
+        (first.starts_with('#') || words.contains(&first)).then(|| self.take()).flatten()
+    }
+
+    /// Gives a line its comments.
+    pub(super) fn noted<T>(&mut self, line: Line<'_>, what: T) -> Noted<T> {
+        let above = std::mem::take(&mut self.above);
+        Noted { above, what, note: line.comment.map(str::to_string), at: line.at }
+    }
+
+    /// Keeps the comment of a line that has nowhere to put it for the line below.
+    pub(super) fn keep_note(&mut self, line: Line<'_>) {
+        self.above.extend(line.comment.map(str::to_string));
+    }
+}
+
+fn top_line(case: &mut Case, lines: &mut Lines<'_>, line: Line<'_>) -> Result<(), Refusal> {
+    let mut input = token::input(line.content, line.at);
+    let i = &mut input;
+    if line.content.starts_with('#') {
+        let help = "a comment (`#` and a blank), or a `submit` or `expect` line above this one";
+        return Err(Refusal::new(line.at, "a request stands outside any block").expecting([help]));
+    }
+    let word = keyword(i, "keyword", KEYWORDS)?;
+    if word < Keyword::Submit && !case.steps.is_empty() {
+        let steps = KEYWORDS.iter().filter(|(_, k)| *k >= Keyword::Submit).map(|(name, _)| *name);
+        return Err(Refusal::new(line.at, "this belongs before the first step").expecting(steps));
+    }
+    match word {
+        Keyword::Rules => case.rules.extend(words(i, "rule id")?),
+        Keyword::Deviation => case.deviations.extend(words(i, "deviation id")?),
+        Keyword::Needs => case.needs.extend(words(i, "opcode or feature")?),
+        Keyword::Thread => case.thread = Some(words(i, "address")?.swap_remove(0).text),
+        Keyword::Rings => case.modes = modes(i)?,
+        Keyword::Ring => case.rings.push(ring(i).map(|ring| lines.noted(line, ring))?),
+        Keyword::Socket => case.sockets.push(socket(i).map(|socket| lines.noted(line, socket))?),
+        Keyword::Buffer => case.buffers.push(buffer(i, line.at).map(|buffer| lines.noted(line, buffer))?),
+        _ => {
+            let mut noted = lines.noted(line, Step::Settle);
+            noted.what = step(i, lines, word)?;
+            case.steps.push(noted);
+            return Ok(());
+        }
+    }
+    if word < Keyword::Ring {
+        lines.keep_note(line);
+    }
+    end(i, &[])
+}
+
+fn step(i: &mut Input<'_>, lines: &mut Lines<'_>, word: Keyword) -> Result<Step, Refusal> {
+    let step = match word {
+        Keyword::Submit => return submit(i, lines),
+        Keyword::Expect => return Ok(Step::Expect(parse_expect::expect(i, lines)?)),
+        Keyword::Received => return parse_expect::received(i, lines),
+        Keyword::Drain => {
+            let peer = name(i, "peer")?;
+            let all = eat_word(i, "all");
+            Step::Drain(
+                peer,
+                if all { None } else { Some(number(i, "a number of bytes, or `all`", u64::MAX)?) },
+            )
+        }
+        Keyword::Fence => Step::Fence(ring_name(i)?),
+        Keyword::Rewrite => Step::Rewrite(name(i, "buffer")?),
+        Keyword::Reset => Step::Reset(name(i, "peer")?),
+        Keyword::Close => Step::Close(name(i, "socket")?),
+        Keyword::Shutdown => Step::Shutdown(name(i, "socket")?),
+        Keyword::Register => register(i)?,
+        Keyword::Unregister => {
+            let ring = if token::peek_word(i) == "returns" { None } else { ring_name(i)? };
+            Step::Unregister(ring, trailing_returns(i)?)
+        }
+        Keyword::Lent => lent(i)?,
+        // Every other keyword was handled before the first step.
+        _ => Step::Settle,
+    };
+    end(i, &[])?;
+    Ok(step)
+}
+
+fn submit(i: &mut Input<'_>, lines: &mut Lines<'_>) -> Result<Step, Refusal> {
+    let mut submit = Submit { ring: ring_name(i)?, sqes: Vec::new(), returns: None };
+    end(i, &[])?;
+    while let Some(line) = lines.take_if(&["returns"]) {
+        let i = &mut token::input(line.content, line.at);
+        if eat_word(i, "returns") {
+            submit.returns = Some(returns(i).map(|returns| lines.noted(line, returns))?);
+            end(i, &[])?;
+            break;
+        }
+        let sqe = parse_sqe::sqe(i, line.at)?;
+        submit.sqes.push(lines.noted(line, sqe));
+    }
+    Ok(Step::Submit(submit))
+}
+
+fn words(i: &mut Input<'_>, what: &str) -> Result<Vec<Name>, Refusal> {
+    let mut names = Vec::new();
+    while !token::at_end(i) {
+        let at = token::here(i);
+        let text = token::word(i);
+        if text.is_empty() {
+            return Err(Refusal::new(at, "a comma or a bracket has no place here").expecting([what]));
+        }
+        names.push(Name { text: text.into(), at: At { start: at.start, end: at.start + text.len() } });
+    }
+    match names.is_empty() {
+        true => Err(Refusal::new(token::here(i), "nothing is named here").expecting([what])),
+        false => Ok(names),
+    }
+}
+
+fn modes(i: &mut Input<'_>) -> Result<Vec<Mode>, Refusal> {
+    let mut modes = Vec::new();
+    while modes.is_empty() || !token::at_end(i) {
+        let mode = keyword(i, "kind of ring", &[("plain", Mode::Plain), ("defer", Mode::Defer)])?;
+        if !modes.contains(&mode) {
+            modes.push(mode);
+        }
+    }
+    Ok(modes)
+}
+
+fn ring_name(i: &mut Input<'_>) -> Result<Option<Name>, Refusal> {
+    if token::at_end(i) { Ok(None) } else { name(i, "ring").map(Some) }
+}
+
+fn ring(i: &mut Input<'_>) -> Result<Ring, Refusal> {
+    let named = !token::peek_word(i).contains('=') && !token::at_end(i);
+    let name = if named { Some(token::new_name(i, "ring")?) } else { None };
+    let mut ring = Ring { name, entries: 8, cq_entries: None, flags: 0 };
+    while !token::at_end(i) {
+        // The kernel judges the numbers; only what no 32-bit field holds is refused here.
+        if eat_key(i, "entries") {
+            ring.entries = number(i, "a number of entries", u32::MAX.into())? as u32;
+        } else if eat_key(i, "cq") {
+            ring.cq_entries = Some(number(i, "a number of entries", u32::MAX.into())? as u32);
+        } else if eat_key(i, "flags") {
+            ring.flags = token::bits(i, "set-up flag", setup::NAMES)? as u32;
+        } else {
+            return Err(unknown(i, "ring", &["entries=", "cq=", "flags="]));
+        }
+    }
+    Ok(ring)
+}
+
+fn socket(i: &mut Input<'_>) -> Result<Socket, Refusal> {
+    let near = token::new_name(i, "socket")?;
+    let is_kind = KINDS.iter().any(|(word, _)| *word == token::peek_word(i));
+    let far = if is_kind { None } else { Some(token::new_name(i, "peer")?) };
+    let kind = keyword(i, "kind of socket", KINDS)?;
+    let mut setup = SocketSetup {
+        kind,
+        lane: Lane::default(),
+        state: SocketState::default(),
+        sndbuf_bytes: None,
+        rcvbuf_bytes: None,
+    };
+    while !token::at_end(i) {
+        if eat_word(i, "unconnected") {
+            setup.state = SocketState::Unconnected;
+        } else if eat_key(i, "lane") {
+            setup.lane = keyword(i, "lane", LANES)?;
+        } else if eat_key(i, "sndbuf") {
+            setup.sndbuf_bytes = Some(number(i, "a number of bytes", i32::MAX as u64)? as u32);
+        } else if eat_key(i, "rcvbuf") {
+            setup.rcvbuf_bytes = Some(number(i, "a number of bytes", i32::MAX as u64)? as u32);
+        } else {
+            return Err(unknown(i, "socket", &["lane=", "sndbuf=", "rcvbuf=", "unconnected"]));
+        }
+    }
+    Ok(Socket { near, far, setup })
+}
+
+fn buffer(i: &mut Input<'_>, at: At) -> Result<Buffer, Refusal> {
+    let name = token::new_name(i, "buffer")?;
+    let len_bytes = number(i, "a number of bytes", u64::MAX)?;
+    let (mut at_bytes, mut after, mut register) = (0, None, None);
+    let mut protection = Protection::ReadWrite;
+    while !token::at_end(i) {
+        if eat_key(i, "at") {
+            at_bytes = number(i, "an offset in a page", 4095)?;
+        } else if eat_key(i, "after") {
+            after = Some(token::name(i, "buffer")?);
+        } else if eat_key(i, "register") {
+            register = Some(number(i, "an index", 63)? as u16);
+        } else if eat_key(i, "prot") {
+            let table = &[("read-only", Protection::ReadOnly), ("none", Protection::None)];
+            protection = keyword(i, "protection", table)?;
+        } else {
+            return Err(unknown(i, "buffer", &["at=", "after=", "register=", "prot="]));
+        }
+    }
+    Ok(Buffer { name, len_bytes, at_bytes, after, register, protection, at })
+}
+
+fn register(i: &mut Input<'_>) -> Result<Step, Refusal> {
+    let ring = if token::peek_word(i).contains('=') { None } else { ring_name(i)? };
+    let mut slots = Vec::new();
+    while !token::at_end(i) && token::peek_word(i) != "returns" {
+        let index = number(i, "an index", 63)? as u16;
+        let at = token::here(i);
+        if !token::eat(i, '=') {
+            return Err(Refusal::new(at, "a slot needs a buffer").expecting(["a slot such as 0=K"]));
+        }
+        let buffer = name(i, "buffer")?;
+        let more = token::peek_word(i);
+        let has_range = more.starts_with(|c: char| c.is_ascii_digit()) && !more.contains('=');
+        slots.push(Slot { index, buffer, range: if has_range { Some(token::range(i)?) } else { None } });
+    }
+    Ok(Step::Register(ring, slots, trailing_returns(i)?))
+}
+
+fn lent(i: &mut Input<'_>) -> Result<Step, Refusal> {
+    let buffer = name(i, "buffer")?;
+    keyword(i, "part of a lent line", &[("until", ())])?;
+    let user_data = token::user_data(i)?;
+    let until = keyword(i, "completion", &[("last", LentUntil::Last), ("result", LentUntil::Result)])?;
+    Ok(Step::Lent(Lent { buffer, user_data, until }))
+}
+
+fn trailing_returns(i: &mut Input<'_>) -> Result<Option<Returns>, Refusal> {
+    if eat_word(i, "returns") { returns(i).map(Some) } else { Ok(None) }
+}
+
+fn returns(i: &mut Input<'_>) -> Result<Returns, Refusal> {
+    if token::peek_word(i).starts_with('-') {
+        return Ok(Returns(-i64::from(parse_expect::errno(i)?)));
+    }
+    Ok(Returns(number(i, "a count or an errno such as -EINVAL", u32::MAX.into())? as i64))
+}
+
+fn unknown(i: &mut Input<'_>, what: &str, accepted: &[&str]) -> Refusal {
+    let at = token::here(i);
+    let word = shown(token::peek_word(i));
+    Refusal::new(at, format!("{word} has no place in a {what} line")).expecting(accepted.iter().copied())
+}

@@ -1,0 +1,124 @@
+//! Reads one entry of a `submit` block: `#1 sendmsg_zc A [K 0..4000] msg=WAITALL LINK`.
+
+use uringspec_model::abi::{msg, op, send_flag, sqe_flag};
+use winnow::Result;
+
+use super::error::Refusal;
+use super::text::At;
+use super::token::{self, Input, eat_key, eat_word, keyword, number};
+use super::{Data, RawField, SqeLine, Target};
+
+/// The opcodes of cases.
+pub(super) const OPS: &[(&str, u8)] = &[
+    ("nop", op::NOP),
+    ("send", op::SEND),
+    ("sendmsg", op::SENDMSG),
+    ("send_zc", op::SEND_ZC),
+    ("sendmsg_zc", op::SENDMSG_ZC),
+];
+
+/// The flags behind an entry.
+pub(super) const FLAGS: &[(&str, u8)] = &[
+    ("LINK", sqe_flag::LINK),
+    ("HARDLINK", sqe_flag::HARDLINK),
+    ("DRAIN", sqe_flag::DRAIN),
+    ("ASYNC", sqe_flag::ASYNC),
+    ("SKIP_SUCCESS", sqe_flag::CQE_SKIP_SUCCESS),
+    ("FIXED_FILE", sqe_flag::FIXED_FILE),
+    ("BUFFER_SELECT", sqe_flag::BUFFER_SELECT),
+];
+
+/// The fields that can be set by hand: name, field, greatest value.
+pub(super) const RAW: &[(&str, RawField, u64)] = &[
+    ("raw.opcode", RawField::Opcode, u8::MAX as u64),
+    ("raw.flags", RawField::Flags, u8::MAX as u64),
+    ("raw.ioprio", RawField::Ioprio, u16::MAX as u64),
+    ("raw.fd", RawField::Fd, u32::MAX as u64),
+    ("raw.off", RawField::Off, u64::MAX),
+    ("raw.addr", RawField::Addr, u64::MAX),
+    ("raw.len", RawField::Len, u32::MAX as u64),
+    ("raw.op_flags", RawField::OpFlags, u32::MAX as u64),
+    ("raw.user_data", RawField::UserData, u64::MAX),
+    ("raw.buf_index", RawField::BufIndex, u16::MAX as u64),
+    ("raw.personality", RawField::Personality, u16::MAX as u64),
+    ("raw.file_index", RawField::FileIndex, u32::MAX as u64),
+    ("raw.addr3", RawField::Addr3, u64::MAX),
+    ("raw.pad2", RawField::Pad2, u64::MAX),
+];
+
+/// One entry.
+pub(super) fn sqe(i: &mut Input<'_>, at: At) -> Result<SqeLine, Refusal> {
+    let user_data = token::user_data(i)?;
+    let opcode = keyword(i, "opcode", OPS)?;
+    let target = target(i, opcode)?;
+    let data = data(i, opcode)?;
+    let mut sqe = SqeLine {
+        user_data,
+        opcode,
+        target,
+        data,
+        msg: 0,
+        zc: 0,
+        index: None,
+        flags: 0,
+        raw: Vec::new(),
+        at,
+    };
+    while !token::at_end(i) {
+        option(i, &mut sqe)?;
+    }
+    Ok(sqe)
+}
+
+fn target(i: &mut Input<'_>, opcode: u8) -> Result<Target, Refusal> {
+    if opcode == op::NOP {
+        return Ok(Target::None);
+    }
+    if eat_word(i, "closed") {
+        return Ok(Target::Closed);
+    }
+    let at = token::here(i);
+    token::name(i, "socket")
+        .map(Target::Socket)
+        .map_err(|refusal| Refusal::new(at, refusal.message).expecting(["the name of a socket", "`closed`"]))
+}
+
+fn data(i: &mut Input<'_>, opcode: u8) -> Result<Data, Refusal> {
+    let next = token::peek_word(i);
+    let vector = token::rest(i).trim_start().starts_with('[');
+    if vector && opcode != op::NOP {
+        return token::vector(i).map(Data::Vector);
+    }
+    let is_option = next.contains('=') || FLAGS.iter().any(|(word, _)| *word == next);
+    if opcode == op::NOP || is_option || token::at_end(i) {
+        return Ok(Data::None);
+    }
+    match opcode {
+        op::SENDMSG | op::SENDMSG_ZC => token::vector(i).map(Data::Vector),
+        _ => token::segment(i).map(Data::Flat),
+    }
+}
+
+fn option(i: &mut Input<'_>, sqe: &mut SqeLine) -> Result<(), Refusal> {
+    if eat_key(i, "msg") {
+        sqe.msg |= token::bits(i, "message flag", msg::NAMES)? as u32;
+    } else if eat_key(i, "zc") {
+        sqe.zc |= token::bits(i, "send flag", send_flag::NAMES)? as u16;
+    } else if eat_key(i, "index") {
+        sqe.index = Some(number(i, "an index", u16::MAX.into())? as u16);
+    } else if let Some((_, field, max)) = RAW.iter().find(|(key, ..)| eat_key(i, key)) {
+        sqe.raw.push((*field, number(i, "a value", *max)?));
+    } else {
+        let at = token::here(i);
+        let word = token::shown(token::peek_word(i));
+        let keys = ["msg=", "zc=", "index="].map(String::from).into_iter();
+        let raw = RAW.iter().map(|(key, ..)| format!("{key}="));
+        let flags = FLAGS.iter().map(|(flag, _)| (*flag).to_string());
+        let refusal = Refusal::new(at, format!("{word} has no place in an entry"))
+            .expecting(keys.chain(flags).chain(raw));
+        let flag = uringspec_model::abi::value_of(FLAGS, token::peek_word(i)).ok_or(refusal)?;
+        token::word(i);
+        sqe.flags |= flag;
+    }
+    Ok(())
+}

@@ -1,0 +1,433 @@
+//! Compares outcomes with what a case lists.
+//!
+//! On the kernel, what was seen must be within the list. On the model the two must be equal: every
+//! outcome is listed, and every listed alternative is an outcome. Alternatives of different requests
+//! in one block are independent unless they stand in `outcome` blocks, so each combination must be
+//! reached, and of a range both ends.
+
+use std::collections::BTreeSet;
+
+use uringspec_model::abi::{cqe_flag, errno, name_of};
+use uringspec_model::cqe::{Completion, Cqe, Res, Usage};
+use uringspec_model::memory::{Generation, Region};
+use uringspec_model::trace::Run;
+
+use crate::case::lower::{Expectation, Expected, Lowered, PlacedArrival};
+use crate::case::print::patterns_words;
+use crate::case::{self, ExpectLine, Pattern, ResPattern, Silence, Upto, UsagePattern};
+use crate::outcome::{Block, Outcome};
+
+/// The most combinations of independent alternatives in one block; more need `outcome` blocks.
+const COMBINATIONS_MAX: usize = 4096;
+
+/// What came and was not listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The step of the program.
+    pub step: u32,
+    /// The line of the case.
+    pub line: u32,
+    /// What came, in words.
+    pub came: String,
+    /// What was listed.
+    pub listed: Vec<String>,
+}
+
+/// Something in the list that must be reached on the model.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// One alternative for each request line of one joint outcome.
+    Combination {
+        /// The index of the expectation.
+        expectation: usize,
+        /// The joint outcome.
+        outcome: usize,
+        /// The alternative of each request line.
+        alternatives: Vec<usize>,
+    },
+    /// An end of a range.
+    End {
+        /// The index of the expectation.
+        expectation: usize,
+        /// The joint outcome, its line, the alternative, the pattern.
+        place: [usize; 4],
+        /// The count that must come.
+        count: u64,
+    },
+    /// An alternative of a `received` line.
+    Arrival {
+        /// The index of the expectation.
+        expectation: usize,
+        /// The alternative.
+        alternative: usize,
+    },
+}
+
+/// Compares one outcome with the list; says which marks it reached.
+pub fn within(lowered: &Lowered, outcome: &Outcome) -> Result<BTreeSet<Mark>, Mismatch> {
+    if let Some((step, cqe)) = outcome.strays.first() {
+        let line = lowered.line_of(*step);
+        let listed = vec!["no completion at this step".to_string()];
+        return Err(Mismatch { step: *step, line, came: cqe.to_string(), listed });
+    }
+    let mut marks = BTreeSet::new();
+    for (index, expectation) in lowered.expectations.iter().enumerate() {
+        match &expectation.what {
+            Expected::Returned(value) => returned(expectation, *value, outcome)?,
+            Expected::Completions(expect) => {
+                let block = outcome.blocks.get(&expectation.step);
+                marks.extend(block_within(index, expectation, expect, block.unwrap_or(&Block::default()))?);
+            }
+            Expected::Arrivals(arrivals) => {
+                let runs = outcome.received.get(&expectation.step).map_or(&[][..], Vec::as_slice);
+                let regions = &lowered.program.regions;
+                marks.extend(arrivals_within(index, expectation, arrivals, runs, regions, outcome)?);
+            }
+        }
+    }
+    Ok(marks)
+}
+
+/// Everything that must be reached on the model, or the line that lists too much.
+pub fn required(lowered: &Lowered) -> Result<BTreeSet<Mark>, Mismatch> {
+    let mut marks = BTreeSet::new();
+    for (index, expectation) in lowered.expectations.iter().enumerate() {
+        match &expectation.what {
+            Expected::Returned(_) => {}
+            Expected::Arrivals(arrivals) => marks.extend(
+                (0..arrivals.len()).map(|alternative| Mark::Arrival { expectation: index, alternative }),
+            ),
+            Expected::Completions(expect) => {
+                for (number, outcome) in expect.outcomes.iter().enumerate() {
+                    let every = |(_, alternatives): (usize, &[case::Noted<Vec<Pattern>>])| {
+                        (0..alternatives.len()).collect::<Vec<_>>()
+                    };
+                    let choices: Vec<_> = requests(outcome).map(|(l, _, a)| every((l, a))).collect();
+                    let combinations = product(&choices).ok_or_else(|| Mismatch {
+                        step: expectation.step,
+                        line: expectation.line,
+                        came: format!("more than {COMBINATIONS_MAX} combinations of alternatives"),
+                        listed: vec!["`outcome` blocks that list the joint outcomes".into()],
+                    })?;
+                    marks.extend(combinations.into_iter().map(|alternatives| Mark::Combination {
+                        expectation: index,
+                        outcome: number,
+                        alternatives,
+                    }));
+                    marks.extend(ends(index, number, outcome));
+                }
+            }
+        }
+    }
+    Ok(marks)
+}
+
+/// A mark in the words of the case, and its line.
+pub fn mark_words(lowered: &Lowered, mark: &Mark) -> (u32, String) {
+    let (index, words) = match mark {
+        Mark::Arrival { expectation, alternative } => {
+            let Some(Expected::Arrivals(arrivals)) = lowered.expectations.get(*expectation).map(|e| &e.what)
+            else {
+                return (0, String::new());
+            };
+            (expectation, arrivals.get(*alternative).map(|a| a.words.clone()).unwrap_or_default())
+        }
+        Mark::Combination { expectation, outcome, alternatives } => {
+            let words: Vec<String> = listed_outcome(lowered, *expectation, *outcome)
+                .into_iter()
+                .flat_map(requests)
+                .zip(alternatives)
+                .map(|((_, user_data, all), n)| format!("#{user_data} {}", patterns_words(&all[*n].what)))
+                .collect();
+            (expectation, words.join(", "))
+        }
+        Mark::End { expectation, place: [outcome, line, ..], count } => {
+            let request = listed_outcome(lowered, *expectation, *outcome)
+                .and_then(|outcome| requests(outcome).find(|(l, ..)| l == line))
+                .map_or(0, |(_, user_data, _)| user_data);
+            (expectation, format!("#{request} {count}, an end of its range"))
+        }
+    };
+    (lowered.expectations.get(*index).map_or(0, |e| e.line), words)
+}
+
+fn listed_outcome(lowered: &Lowered, expectation: usize, outcome: usize) -> Option<&case::Outcome> {
+    match &lowered.expectations.get(expectation)?.what {
+        Expected::Completions(expect) => expect.outcomes.get(outcome),
+        Expected::Returned(_) | Expected::Arrivals(_) => None,
+    }
+}
+
+fn returned(expectation: &Expectation, expected: i64, outcome: &Outcome) -> Result<(), Mismatch> {
+    let came = outcome.returned.get(&expectation.step);
+    if came == Some(&expected) {
+        return Ok(());
+    }
+    let words = |value: i64| match name_of(errno::NAMES, value.unsigned_abs() as u16) {
+        Some(name) if value < 0 => format!("returned -{name}"),
+        _ => format!("returned {value}"),
+    };
+    Err(Mismatch {
+        step: expectation.step,
+        line: expectation.line,
+        came: came.map_or("nothing was returned".into(), |value| words(*value)),
+        listed: vec![words(expected)],
+    })
+}
+
+/// The request lines of an outcome: line, user data, alternatives.
+fn requests(outcome: &case::Outcome) -> impl Iterator<Item = (usize, u64, &[case::Noted<Vec<Pattern>>])> {
+    outcome.lines.iter().enumerate().filter_map(|(n, line)| match &line.what {
+        ExpectLine::Request(user_data, alternatives) => Some((n, *user_data, alternatives.as_slice())),
+        ExpectLine::Never(..) | ExpectLine::Order(_) => None,
+    })
+}
+
+fn block_within(
+    index: usize,
+    expectation: &Expectation,
+    expect: &case::Expect,
+    block: &Block,
+) -> Result<BTreeSet<Mark>, Mismatch> {
+    let mut marks = BTreeSet::new();
+    let mut fits_any = expect.outcomes.is_empty() && block.by_request.is_empty();
+    for (number, outcome) in expect.outcomes.iter().enumerate() {
+        let Some(choices) = fitting(outcome, block) else { continue };
+        fits_any = true;
+        for alternatives in product(&choices).unwrap_or_default() {
+            marks.extend(ends_reached(index, number, outcome, &alternatives, block));
+            marks.insert(Mark::Combination { expectation: index, outcome: number, alternatives });
+        }
+    }
+    if fits_any {
+        return Ok(marks);
+    }
+    let came: Vec<String> = block.by_request.values().flatten().map(Cqe::to_string).collect();
+    let listed = expect.outcomes.iter().map(outcome_words).collect();
+    let came = if came.is_empty() { "no completion".to_string() } else { came.join(", ") };
+    let came = if in_order_problem(expect, block) { format!("{came}, in another order") } else { came };
+    Err(Mismatch { step: expectation.step, line: expectation.line, came, listed })
+}
+
+/// For each request line the alternatives that fit, if every line has one and nothing else came.
+fn fitting(outcome: &case::Outcome, block: &Block) -> Option<Vec<Vec<usize>>> {
+    let none = Vec::new();
+    let mut listed = BTreeSet::new();
+    let mut choices = Vec::new();
+    for (_, user_data, alternatives) in requests(outcome) {
+        listed.insert(user_data);
+        let came = block.by_request.get(&user_data).unwrap_or(&none);
+        let fits: Vec<usize> =
+            (0..alternatives.len()).filter(|n| all_fit(&alternatives[*n].what, came)).collect();
+        if fits.is_empty() {
+            return None;
+        }
+        choices.push(fits);
+    }
+    let silent = outcome.lines.iter().all(|line| match &line.what {
+        ExpectLine::Never(user_data, silence) => {
+            let came = block.by_request.get(user_data).unwrap_or(&none);
+            !came.iter().any(|cqe| *silence == Silence::All || cqe.flags & cqe_flag::NOTIF != 0)
+        }
+        ExpectLine::Order(order) => in_order(order, block),
+        ExpectLine::Request(..) => true,
+    });
+    (silent && block.by_request.keys().all(|user_data| listed.contains(user_data))).then_some(choices)
+}
+
+fn in_order(order: &[u64], block: &Block) -> bool {
+    let places: Vec<Option<usize>> =
+        order.iter().map(|user_data| block.order.iter().position(|u| u == user_data)).collect();
+    places.iter().flatten().is_sorted()
+}
+
+fn in_order_problem(expect: &case::Expect, block: &Block) -> bool {
+    expect.outcomes.iter().any(|outcome| {
+        let mut unordered = outcome.clone();
+        unordered.lines.retain(|line| !matches!(line.what, ExpectLine::Order(_)));
+        fitting(&unordered, block).is_some()
+    })
+}
+
+fn all_fit(patterns: &[Pattern], came: &[Cqe]) -> bool {
+    patterns.len() == came.len() && patterns.iter().zip(came).all(|(pattern, cqe)| fits(*pattern, *cqe))
+}
+
+fn fits(pattern: Pattern, cqe: Cqe) -> bool {
+    match (pattern, cqe.completion()) {
+        (Pattern::Result(res, more), Some(Completion::Result { res: came, more: came_more })) => {
+            more == came_more && res_fits(res, came)
+        }
+        (Pattern::Notif(UsagePattern::Any), Some(Completion::Notification(_))) => true,
+        (Pattern::Notif(usage), Some(Completion::Notification(came))) => {
+            came == if usage == UsagePattern::Clear { Usage::Clear } else { Usage::Copied }
+        }
+        _ => false,
+    }
+}
+
+fn res_fits(pattern: ResPattern, came: Res) -> bool {
+    match (pattern, came) {
+        (ResPattern::Count(n), Res::Bytes(came)) => n == came,
+        (ResPattern::Range(from, to), Res::Bytes(came)) => (from..=to).contains(&came),
+        (ResPattern::Errno(e), Res::Err(came)) => e == came.0,
+        (ResPattern::AnyErrno, Res::Err(_)) => true,
+        _ => false,
+    }
+}
+
+fn arrivals_within(
+    index: usize,
+    expectation: &Expectation,
+    arrivals: &[PlacedArrival],
+    runs: &[Run],
+    regions: &[Region],
+    outcome: &Outcome,
+) -> Result<BTreeSet<Mark>, Mismatch> {
+    let result = |user_data: u64| outcome.results.get(&user_data).copied().and_then(Res::from_raw);
+    let fits = |arrival: &PlacedArrival| {
+        let given =
+            arrival.given.is_none_or(|(user_data, res)| result(user_data).is_some_and(|r| res_fits(res, r)));
+        let listed: Vec<Run> = arrival
+            .pieces
+            .iter()
+            .map(|piece| {
+                let to = match piece.to {
+                    Upto::Byte(to) => to,
+                    Upto::Result(user_data) => match result(user_data) {
+                        Some(Res::Bytes(n)) => piece.from.saturating_add(n),
+                        Some(Res::Err(_)) | None => piece.from,
+                    },
+                };
+                let (region, generation) = (piece.region, Generation(piece.generation));
+                Run::Stamped { region, generation, offset: piece.from, len_bytes: to - piece.from }
+            })
+            .collect();
+        given && same_bytes(&listed, runs, regions)
+    };
+    let marks: BTreeSet<Mark> = (0..arrivals.len())
+        .filter(|n| fits(&arrivals[*n]))
+        .map(|alternative| Mark::Arrival { expectation: index, alternative })
+        .collect();
+    if !marks.is_empty() {
+        return Ok(marks);
+    }
+    Err(Mismatch {
+        step: expectation.step,
+        line: expectation.line,
+        came: format!("received {}", crate::words::runs(regions, runs)),
+        listed: arrivals.iter().map(|arrival| arrival.words.clone()).collect(),
+    })
+}
+
+/// Whether two lists of runs stand for the same bytes. Equal stamps are compared as ranges, so long
+/// runs cost nothing.
+fn same_bytes(a: &[Run], b: &[Run], regions: &[Region]) -> bool {
+    let total = |runs: &[Run]| runs.iter().map(|r| u128::from(r.len_bytes())).sum::<u128>();
+    if total(a) != total(b) {
+        return false;
+    }
+    let (mut a, mut b) = (a.iter(), b.iter());
+    let (mut x, mut y) = (a.next(), b.next());
+    let (mut at_x, mut at_y) = (0, 0);
+    while let (Some(run_x), Some(run_y)) = (x, y) {
+        let len = (run_x.len_bytes() - at_x).min(run_y.len_bytes() - at_y);
+        let same = same_stamps(run_x, at_x, run_y, at_y)
+            || (0..len).all(|n| run_x.byte(regions, at_x + n) == run_y.byte(regions, at_y + n));
+        if !same {
+            return false;
+        }
+        (at_x, at_y) = (at_x + len, at_y + len);
+        if at_x == run_x.len_bytes() {
+            (x, at_x) = (a.next(), 0);
+        }
+        if at_y == run_y.len_bytes() {
+            (y, at_y) = (b.next(), 0);
+        }
+    }
+    true
+}
+
+fn same_stamps(x: &Run, at_x: u64, y: &Run, at_y: u64) -> bool {
+    match (x, y) {
+        (
+            Run::Stamped { region: r, generation: g, offset: o, .. },
+            Run::Stamped { region: s, generation: h, offset: p, .. },
+        ) => r == s && g == h && o.saturating_add(at_x) == p.saturating_add(at_y),
+        _ => false,
+    }
+}
+
+/// Both ends of every range in an outcome.
+fn ends(index: usize, number: usize, outcome: &case::Outcome) -> BTreeSet<Mark> {
+    let mut marks = BTreeSet::new();
+    for (line, _, alternatives) in requests(outcome) {
+        for (alternative, patterns) in alternatives.iter().enumerate() {
+            for (place, pattern) in patterns.what.iter().enumerate() {
+                if let Pattern::Result(ResPattern::Range(from, to), _) = pattern {
+                    let place = [number, line, alternative, place];
+                    marks.extend([*from, *to].map(|count| Mark::End { expectation: index, place, count }));
+                }
+            }
+        }
+    }
+    marks
+}
+
+/// The ends of ranges that a block reached with the chosen alternatives.
+fn ends_reached(
+    index: usize,
+    number: usize,
+    outcome: &case::Outcome,
+    chosen: &[usize],
+    block: &Block,
+) -> BTreeSet<Mark> {
+    let mut marks = ends(index, number, outcome);
+    let lines: Vec<_> = requests(outcome).collect();
+    marks.retain(|mark| {
+        let Mark::End { place: [_, line, alternative, place], count, .. } = mark else { return false };
+        let reached =
+            lines.iter().zip(chosen).find(|((l, ..), _)| l == line).is_some_and(|((_, user_data, _), n)| {
+                let came = block.by_request.get(user_data).and_then(|cqes| cqes.get(*place));
+                n == alternative && came.is_some_and(|cqe| i64::from(cqe.res) == *count as i64)
+            });
+        reached
+    });
+    marks
+}
+
+fn outcome_words(outcome: &case::Outcome) -> String {
+    let words: Vec<String> = outcome
+        .lines
+        .iter()
+        .map(|line| match &line.what {
+            ExpectLine::Request(user_data, alternatives) => {
+                let words: Vec<String> = alternatives.iter().map(|a| patterns_words(&a.what)).collect();
+                format!("#{user_data} {}", words.join(" or "))
+            }
+            ExpectLine::Never(user_data, Silence::All) => format!("nothing for #{user_data}"),
+            ExpectLine::Never(user_data, Silence::Notif) => format!("no notification for #{user_data}"),
+            ExpectLine::Order(order) => {
+                let order: Vec<String> = order.iter().map(|u| format!("#{u}")).collect();
+                format!("{} in this order", order.join(" "))
+            }
+        })
+        .collect();
+    words.join("; ")
+}
+
+/// Every way to take one of each; `None` if there are too many.
+fn product(choices: &[Vec<usize>]) -> Option<Vec<Vec<usize>>> {
+    let mut all = vec![Vec::new()];
+    for choice in choices {
+        if all.len().checked_mul(choice.len())? > COMBINATIONS_MAX {
+            return None;
+        }
+        let longer = |head: &Vec<usize>| {
+            let head = head.clone();
+            choice.iter().map(move |n| [head.as_slice(), &[*n]].concat()).collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(longer).collect();
+    }
+    Some(all)
+}

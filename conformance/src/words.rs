@@ -1,0 +1,256 @@
+//! Programs and traces in the words of the case form.
+//!
+//! A submission is read back through the program's memory: its descriptor becomes the name of a
+//! socket, its addresses ranges of buffers. What the words cannot say stands as `raw.` fields.
+
+use uringspec_model::abi::{op, send_flag};
+use uringspec_model::memory::{Contents, Generation, Region};
+use uringspec_model::program::{Amount, End, Iovec, Program, Register, Step, Until, socket_of};
+use uringspec_model::sqe::Sqe;
+use uringspec_model::trace::{PeerEnd, Run, What};
+
+use crate::case::lower::CLOSED_FD;
+use crate::case::names::Names;
+use crate::case::place::{HOLE, MSGHDR_BYTES, WRAP};
+use crate::case::print::{segment_words, sqe_words};
+use crate::case::text::At;
+use crate::case::{Data, Name, Place, RawField, Segment, SqeLine, Target};
+
+/// The most elements of an iovec array that are read back.
+const ELEMENTS_SHOWN_MAX: u64 = 1024;
+
+/// An entry in words.
+pub fn sqe(program: &Program, names: &Names, sqe: &Sqe) -> String {
+    sqe_words(&decode(program, names, sqe))
+}
+
+/// Reads an entry back as a line of a case.
+pub fn decode(program: &Program, names: &Names, sqe: &Sqe) -> SqeLine {
+    let known = matches!(sqe.opcode, op::NOP | op::SEND | op::SENDMSG | op::SEND_ZC | op::SENDMSG_ZC);
+    let sends = known && sqe.opcode != op::NOP;
+    let mut line = SqeLine {
+        user_data: sqe.user_data,
+        opcode: if known { sqe.opcode } else { op::NOP },
+        target: Target::None,
+        data: Data::None,
+        msg: if sends { sqe.op_flags } else { 0 },
+        zc: if sends { sqe.ioprio } else { 0 },
+        index: (sqe.buf_index != 0).then_some(sqe.buf_index),
+        flags: sqe.flags & 0x7f,
+        raw: Vec::new(),
+        at: At::default(),
+    };
+    let mut raw = |field, value: u64, written: bool| {
+        if !written && value != 0 {
+            line.raw.push((field, value));
+        }
+    };
+    let (target, data) = (target(names, sqe), if sends { data(program, sqe) } else { Data::None });
+    let addressed = data != Data::None;
+    raw(RawField::Opcode, sqe.opcode.into(), known);
+    raw(RawField::Flags, sqe.flags.into(), sqe.flags & 0x80 == 0);
+    raw(RawField::Ioprio, sqe.ioprio.into(), sends);
+    raw(RawField::Fd, u64::from(sqe.fd as u32), sends && (target != Target::Closed || sqe.fd == CLOSED_FD));
+    raw(RawField::Off, sqe.off, false);
+    raw(RawField::Addr, sqe.addr, addressed);
+    raw(RawField::Len, sqe.len.into(), addressed);
+    raw(RawField::OpFlags, sqe.op_flags.into(), sends);
+    raw(RawField::Personality, sqe.personality.into(), false);
+    raw(RawField::FileIndex, sqe.file_index.into(), false);
+    raw(RawField::Addr3, sqe.addr3, false);
+    raw(RawField::Pad2, sqe.pad2, false);
+    line.target = if sends { target } else { Target::None };
+    line.data = data;
+    line
+}
+
+fn target(names: &Names, sqe: &Sqe) -> Target {
+    let named = socket_of(sqe.fd).and_then(|(socket, end)| names.socket_name(socket, end));
+    named.map_or(Target::Closed, |name| Target::Socket(Name { text: name.into(), at: At::default() }))
+}
+
+fn data(program: &Program, sqe: &Sqe) -> Data {
+    let vector = |addr, count| {
+        read_array(program, addr, count)
+            .map(|array| Data::Vector(array.into_iter().map(|v| segment(program, v)).collect()))
+    };
+    match sqe.opcode {
+        op::SENDMSG | op::SENDMSG_ZC => {
+            let header = read(program, sqe.addr, MSGHDR_BYTES).filter(|_| sqe.len == 1);
+            let plain = header.filter(|h| h[..16].iter().chain(&h[32..]).all(|byte| *byte == 0));
+            plain.and_then(|h| vector(word(&h, 16), word(&h, 24))).unwrap_or(Data::None)
+        }
+        _ if sqe.ioprio & send_flag::VECTORIZED != 0 => {
+            vector(sqe.addr, sqe.len.into()).unwrap_or_else(|| flat(program, sqe))
+        }
+        _ => flat(program, sqe),
+    }
+}
+
+fn flat(program: &Program, sqe: &Sqe) -> Data {
+    match (sqe.addr, sqe.len) {
+        (0, 0) => Data::None,
+        (addr, len) => Data::Flat(segment(program, Iovec { addr, len_bytes: len.into() })),
+    }
+}
+
+/// The range of memory in words; an address that no buffer explains counts from zero.
+fn segment(program: &Program, iovec: Iovec) -> Segment {
+    let Iovec { addr, len_bytes } = iovec;
+    let inside =
+        program.regions.iter().find(|r| r.contents.is_stamped() && (r.addr..r.end()).contains(&addr));
+    let at_end = || program.regions.iter().find(|r| r.contents.is_stamped() && r.end() == addr);
+    let (place, from) = match inside.or_else(at_end) {
+        Some(region) => {
+            (Place::Buffer(Name { text: region.name.clone(), at: At::default() }), addr - region.addr)
+        }
+        None if addr >= WRAP => (Place::Wrap, addr - WRAP),
+        None if addr >= crate::case::place::KERNEL => (Place::Kernel, addr - crate::case::place::KERNEL),
+        None if (HOLE..HOLE + (1 << 20)).contains(&addr) => (Place::Hole, addr - HOLE),
+        None => (Place::Null, addr),
+    };
+    Segment { place, from, to: from.saturating_add(len_bytes), at: At::default() }
+}
+
+fn read_array(program: &Program, addr: u64, count: u64) -> Option<Vec<Iovec>> {
+    if count > ELEMENTS_SHOWN_MAX {
+        return None;
+    }
+    let bytes = read(program, addr, count * 16)?;
+    Some(bytes.chunks_exact(16).map(|e| Iovec { addr: word(e, 0), len_bytes: word(e, 8) }).collect())
+}
+
+/// Bytes of a region that holds headers; contents behind the written ones are zero.
+fn read(program: &Program, addr: u64, len: u64) -> Option<Vec<u8>> {
+    let region = program.regions.iter().find(|r| r.covers(addr, len) && !r.contents.is_stamped())?;
+    let Contents::Bytes(bytes) = &region.contents else { return None };
+    let from = addr - region.addr;
+    let at = |n: u64| usize::try_from(from + n).ok().and_then(|i| bytes.0.get(i)).copied().unwrap_or(0);
+    Some((0..len).map(at).collect())
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|n| bytes.get(at + n).copied().unwrap_or(0)))
+}
+
+/// A step in words: a keyword and what stands behind it. A submission has a line for each entry.
+pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str, String)> {
+    let region = |id: &uringspec_model::memory::RegionId| {
+        program.regions.get(usize::from(id.0)).map_or("?", |r| r.name.as_str()).to_string()
+    };
+    let end = |socket, end| names.socket_name(socket, end).unwrap_or("?").to_string();
+    let one = |keyword, words: String| vec![(keyword, words)];
+    match step {
+        Step::Submit { sqes, .. } if sqes.is_empty() => one("submit", "nothing".into()),
+        Step::Submit { sqes, .. } => {
+            sqes.iter().map(|entry| ("submit", sqe(program, names, entry))).collect()
+        }
+        Step::Reap { until, .. } => one("reap", until_words(until)),
+        Step::Register { what: Register::Buffers(table), .. } => {
+            let slots: Vec<String> = table
+                .iter()
+                .enumerate()
+                .filter(|(_, slot)| **slot != Iovec::default())
+                .map(|(n, slot)| format!("{n}={}", segment_words(&segment(program, *slot))))
+                .collect();
+            one("register", slots.join(" "))
+        }
+        Step::Register { what: Register::UnregisterBuffers, .. } => one("unregister", String::new()),
+        Step::Drain { socket, amount } => {
+            let amount = match amount {
+                Amount::Bytes(bytes) => bytes.to_string(),
+                Amount::Everything => "all".into(),
+            };
+            one("drain", format!("{} {amount}", end(*socket, End::Far)))
+        }
+        Step::ResetPeer { socket } => one("reset", end(*socket, End::Far)),
+        Step::CloseOwn { socket } => one("close", end(*socket, End::Near)),
+        Step::ShutdownOwn { socket } => one("shutdown", end(*socket, End::Near)),
+        Step::Rewrite { region: id } => one("rewrite", region(id)),
+        Step::Fence { .. } => one("fence", String::new()),
+        Step::Settle => one("settle", String::new()),
+    }
+}
+
+fn until_words(until: &Until) -> String {
+    match until {
+        Until::Now => "what is there".into(),
+        Until::Settled => "until settled".into(),
+        Until::Seen(wants) => {
+            let wants: Vec<String> = wants
+                .iter()
+                .map(|w| {
+                    format!("#{} ×{}{}", w.user_data, w.count, if w.last { " and its last" } else { "" })
+                })
+                .collect();
+            format!("until {}", wants.join(", "))
+        }
+    }
+}
+
+/// An observation in words.
+pub fn seen(program: &Program, names: &Names, what: &What) -> (&'static str, String) {
+    let far = |socket| names.socket_name(socket, End::Far).unwrap_or("?").to_string();
+    match what {
+        What::Room(room) if room.full => {
+            ("room", format!("{} has none", names.socket_name(room.socket, End::Near).unwrap_or("?")))
+        }
+        What::Room(room) => {
+            let near = names.socket_name(room.socket, End::Near).unwrap_or("?");
+            ("room", format!("{near} accepts {} bytes, {} leave", room.accepts_bytes, room.leaves_bytes))
+        }
+        What::Returned(value) => {
+            let errno = u16::try_from(value.unsigned_abs()).ok().filter(|_| *value < 0);
+            (
+                "returned",
+                errno.map_or_else(|| value.to_string(), |e| format!("-{}", uringspec_model::cqe::Errno(e))),
+            )
+        }
+        What::Cqe(taken) => match names.ring_name(taken.ring).filter(|name| !name.is_empty()) {
+            Some(ring) => ("cqe", format!("{}  on {ring}", taken.cqe)),
+            None => ("cqe", taken.cqe.to_string()),
+        },
+        What::Received(received) => {
+            ("received", format!("{} {}", far(received.socket), runs(&program.regions, &received.runs)))
+        }
+        What::PeerEnded { socket, how } => {
+            let how = if *how == PeerEnd::EndOfFile { "end of file" } else { "reset" };
+            ("received", format!("{} {how}", far(*socket)))
+        }
+        What::GaveUp => ("gave up", "what was waited for did not come".into()),
+    }
+}
+
+/// Received bytes: ranges of buffers, joined where they touch.
+pub fn runs(regions: &[Region], runs: &[Run]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut open: Option<(u16, Generation, u64, u64)> = None;
+    let close = |open: &mut Option<(u16, Generation, u64, u64)>, words: &mut Vec<String>| {
+        if let Some((region, generation, from, to)) = open.take() {
+            let name = regions.get(usize::from(region)).map_or("?", |r| r.name.as_str());
+            let generation = if generation.0 == 0 { String::new() } else { format!("@{}", generation.0) };
+            words.push(format!("{name}{generation} {from}..{to}"));
+        }
+    };
+    for run in runs {
+        match run {
+            Run::Stamped { region, generation, offset, len_bytes } => match &mut open {
+                Some((r, g, _, to)) if (*r, *g, *to) == (region.0, *generation, *offset) => {
+                    *to = to.saturating_add(*len_bytes);
+                }
+                _ => {
+                    close(&mut open, &mut words);
+                    open = Some((region.0, *generation, *offset, offset.saturating_add(*len_bytes)));
+                }
+            },
+            Run::Bytes(bytes) => {
+                close(&mut open, &mut words);
+                let head: String = bytes.0.iter().take(8).map(|b| format!("{b:02x}")).collect();
+                let more = if bytes.0.len() > 8 { "…" } else { "" };
+                words.push(format!("{} bytes {head}{more}", bytes.0.len()));
+            }
+        }
+    }
+    close(&mut open, &mut words);
+    if words.is_empty() { "nothing".into() } else { words.join(", ") }
+}
