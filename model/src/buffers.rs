@@ -32,6 +32,38 @@ impl Buffers {
         Ok(())
     }
 
+    /// What registering `count` empty entries returns (`IORING_RSRC_REGISTER_SPARSE`).
+    pub fn register_sparse(&mut self, count: u32) -> Result<(), (Errno, Rule)> {
+        if self.0.is_some() {
+            return Err((Errno(errno::EBUSY), Rule::BufRegisterOnce));
+        }
+        if count == 0 || count as usize > TABLE_MAX {
+            return Err((Errno(errno::EINVAL), Rule::BufTableSize));
+        }
+        self.0 = Some(vec![None; count as usize]);
+        Ok(())
+    }
+
+    /// What `IORING_REGISTER_BUFFERS_UPDATE` returns: how many entries were replaced before the first
+    /// that was refused, or that one's error if it was the first.
+    pub fn update(&mut self, offset: u32, iovecs: &[Iovec], space: Space<'_>) -> Result<i64, (Errno, Rule)> {
+        let Some(table) = &mut self.0 else {
+            return Err((Errno(errno::ENXIO), Rule::BufUpdateNeedsTable));
+        };
+        let from = offset as usize;
+        if iovecs.is_empty() || from + iovecs.len() > table.len() {
+            return Err((Errno(errno::EINVAL), Rule::BufUpdateInTable));
+        }
+        for (i, iovec) in iovecs.iter().enumerate() {
+            match entry(*iovec, space) {
+                Ok(slot) => table[from + i] = slot,
+                Err(error) if i == 0 => return Err((error, Rule::BufEntryValid)),
+                Err(_) => return Ok(i as i64),
+            }
+        }
+        Ok(iovecs.len() as i64)
+    }
+
     /// What `IORING_UNREGISTER_BUFFERS` returns, and the table afterwards.
     pub fn unregister(&mut self) -> Result<(), (Errno, Rule)> {
         match self.0.take() {

@@ -150,6 +150,9 @@ impl<'a> Frontier<'a> {
     }
 
     fn received(&mut self, received: &Received) -> Result<(), Rule> {
+        if self.worlds[0].datagrams(received.socket).is_some() {
+            return self.branch(|world| explain_datagram(world, received));
+        }
         if let [world] = &mut self.worlds[..]
             && let Some(()) = read_plainly(world, received)
         {
@@ -189,6 +192,53 @@ fn read_plainly(world: &mut World<'_>, received: &Received) -> Option<()> {
         return None;
     }
     world.after(Decision::Deliver { request, len_bytes: len, generation }).ok()
+}
+
+/// The worlds in which a datagram that is on its way has the bytes that were received.
+fn explain_datagram<'a>(world: &World<'a>, received: &Received) -> (Vec<World<'a>>, Option<Rule>) {
+    let socket = received.socket;
+    let queue = world.datagrams(socket).map_or(&[][..], |queue| &queue.queue);
+    let total: u64 = received.runs.iter().map(Run::len_bytes).fold(0, u64::saturating_add);
+    let mut explained = Vec::new();
+    let mut broken = Rule::DatagramBoundaries;
+    for (index, datagram) in queue.iter().enumerate() {
+        if datagram.len_bytes != total || !is_made_of(world, &datagram.segments, &received.runs) {
+            continue;
+        }
+        let mut next = world.clone();
+        match next.after(Decision::Datagram { socket, index }) {
+            Ok(()) => explained.push(next),
+            Err(rule) => broken = rule,
+        }
+    }
+    (explained, Some(broken))
+}
+
+/// Whether runs have the bytes of segments, in contents that these allow.
+fn is_made_of(world: &World<'_>, segments: &[Segment], runs: &[Run]) -> bool {
+    let mut runs = runs.iter();
+    let mut run = runs.next();
+    let mut at = 0;
+    for segment in segments {
+        let mut done = 0;
+        while done < segment.len_bytes {
+            let Some(current) = run else { return false };
+            let rest =
+                Segment { offset: segment.offset + done, len_bytes: segment.len_bytes - done, ..*segment };
+            let (n, generation) = matches(world, &rest, current, at);
+            let allowed = segment.region.is_none() || (segment.oldest..=segment.newest).contains(&generation);
+            if n == 0 || !allowed {
+                return false;
+            }
+            done += n;
+            at += n;
+            if at == current.len_bytes() {
+                run = runs.next();
+                at = 0;
+            }
+        }
+    }
+    true
 }
 
 /// How many bytes of `run` from `at` on are those of `segment`, and in which generation.

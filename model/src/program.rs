@@ -243,8 +243,22 @@ pub enum Amount {
 pub enum Register {
     /// `IORING_REGISTER_BUFFERS`.
     Buffers(Vec<Iovec>),
+    /// `IORING_REGISTER_BUFFERS2` with so many empty entries (`IORING_RSRC_REGISTER_SPARSE`).
+    SparseBuffers(u32),
+    /// `IORING_REGISTER_BUFFERS_UPDATE`; an iovec of address and length zero empties an entry.
+    UpdateBuffers {
+        /// The first entry that is replaced.
+        offset: u32,
+        /// What comes there.
+        iovecs: Vec<Iovec>,
+    },
     /// `IORING_UNREGISTER_BUFFERS`.
     UnregisterBuffers,
+    /// `IORING_REGISTER_FILES` with the near ends of these sockets (indices into
+    /// `Program::sockets`); an absent one is an empty entry.
+    Files(Vec<Option<u16>>),
+    /// `IORING_UNREGISTER_FILES`.
+    UnregisterFiles,
 }
 
 /// A `struct iovec`.

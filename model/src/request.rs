@@ -96,8 +96,16 @@ pub struct Request {
     pub cut: bool,
     /// `IOSQE_IO_HARDLINK`: a failed result does not cut the chain behind it.
     pub hard: bool,
-    /// A short count is a failure for its chain (`MSG_WAITALL`).
+    /// A short count is a failure for its chain (`MSG_WAITALL`, writes).
     pub short_is_failure: bool,
+    /// It is tried again until all is taken (`MSG_WAITALL`).
+    pub retries: bool,
+    /// Its success posts nothing (`IOSQE_CQE_SKIP_SUCCESS`).
+    pub silent: bool,
+    /// Another thread runs it, at any time until its result is seen (`IOSQE_ASYNC`).
+    pub is_async: bool,
+    /// The request that tries to cancel it, while the result of that was not seen.
+    pub canceller: Option<RequestId>,
     /// It may have waited for room, so when it ended is not known; nor, behind such a member of a
     /// chain, when it was first tried.
     pub waited: bool,
@@ -119,6 +127,8 @@ impl Request {
         let counts_only = self.may.errors.is_empty() && self.may.is_certain();
         let least = self.may.bytes.map(|counts| Res::Bytes(counts.least));
         self.phase == Phase::Issued
+            && !self.is_async
+            && self.canceller.is_none()
             && !self.cut
             && counts_only
             && least.is_some_and(|res| !self.fails_chain(res))

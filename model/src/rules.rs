@@ -88,6 +88,11 @@ rules! {
     /// An ioprio on an opcode that takes none is EINVAL.
     SqeIoprioRefused = "sqe.ioprio-refused", Kernel("io_uring/io_uring.c", "io_init_req", "6.18");
 
+    /// CQE_SKIP_SUCCESS leaves out the completion of a success, and of nothing else.
+    SkipSuccessIsSilent = "sqe.skip-success-is-silent", Man("io_uring_enter.2", "IOSQE_CQE_SKIP_SUCCESS");
+    /// Members of a chain that one with CQE_SKIP_SUCCESS cuts by failing post nothing.
+    SkipCutsSilently = "sqe.skip-cuts-silently", Kernel("io_uring/timeout.c", "io_fail_links", "6.18");
+
     // nop.
 
     /// A nop results in zero.
@@ -131,6 +136,45 @@ rules! {
     SendReservedFields = "send.reserved-fields", Kernel("io_uring/net.c", "io_send_setup", "6.18");
     /// A length of SEND or SENDMSG with its top bit set is EINVAL.
     SendLenSign = "send.len-sign", Kernel("io_uring/net.c", "io_sendmsg_prep", "6.18");
+
+    /// A Unix socket that never had a peer is ENOTCONN.
+    SendNotConnected = "send.not-connected", Man("send.2", "ERRORS");
+    /// A write at a position is ESPIPE; zero and minus one are none.
+    WriteSeeks = "send.write-seeks", Kernel("net/socket.c", "sock_write_iter", "6.18");
+    /// More than 1024 iovecs of a writev are EINVAL.
+    WriteAtMost1024 = "send.writev-at-most-1024", Man("writev.2", "ERRORS");
+
+    // dgram: datagrams.
+
+    /// A datagram goes whole or not at all, MSG_WAITALL or not.
+    DatagramWhole = "dgram.whole", Man("send.2", "DESCRIPTION");
+    /// One send is one datagram at the peer, an empty one included.
+    DatagramBoundaries = "dgram.boundaries", Man("udp.7", "DESCRIPTION");
+    /// A datagram longer than its headers leave room for is EMSGSIZE.
+    DatagramLength = "dgram.length", Man("send.2", "ERRORS");
+    /// A datagram socket without a peer's address is EDESTADDRREQ.
+    DatagramNeedsAddress = "dgram.needs-address", Man("send.2", "ERRORS");
+    /// A send may report ECONNREFUSED for one before it whose port was closed.
+    DatagramRefused = "dgram.refused", Man("udp.7", "ERRORS");
+    /// On loopback datagrams arrive in the order of their sending.
+    DatagramOrder = "dgram.order", Assumed("the loopback device is one queue");
+    /// On loopback a datagram that finds room at the peer arrives.
+    DatagramArrives = "dgram.arrives", Assumed("the loopback device drops nothing");
+
+    // cancel.
+
+    /// Cancelling a request that waits results in zero.
+    CancelFound = "cancel.found", Man("io_uring_prep_cancel.3", "RETURN VALUE");
+    /// Cancelling what is done, not there, or queued in a chain is ENOENT, a notification that is still out included.
+    CancelNotFound = "cancel.not-found", Man("io_uring_prep_cancel.3", "RETURN VALUE");
+    /// Cancelling what another thread is running may be EALREADY; it may end in any way then.
+    CancelAlready = "cancel.already", Man("io_uring_prep_cancel.3", "RETURN VALUE");
+    /// A cancelled request ends with ECANCELED, or with the bytes that were taken of it.
+    CancelEndsTarget = "cancel.ends-target", Man("io_uring_prep_cancel.3", "DESCRIPTION");
+    /// A reserved field of a cancel that is not zero is EINVAL.
+    CancelReservedFields = "cancel.reserved-fields", Kernel("io_uring/cancel.c", "io_async_cancel_prep", "6.18");
+    /// A cancel flag that the kernel does not know is EINVAL.
+    CancelFlagsKnown = "cancel.flags-known", Kernel("io_uring/cancel.c", "io_async_cancel_prep", "6.18");
 
     // msg: message headers.
 
@@ -205,6 +249,8 @@ rules! {
     ZcNothingIsCopied = "zc.nothing-is-copied", Kernel("io_uring/notif.c", "io_notif_tw_complete", "6.18");
     /// Bytes that never left their queue were not copied, and the notification says so.
     ZcUntouchedIsClear = "zc.untouched-is-clear", Kernel("io_uring/notif.c", "io_tx_ubuf_complete", "6.18");
+    /// A zero-copy send on a socket that cannot is EOPNOTSUPP, with its notification.
+    ZcSocketSupported = "zc.socket-supported", Kernel("io_uring/net.c", "io_send_zc", "6.18");
     /// A reserved field of a zero-copy send that is not zero is EINVAL, once.
     ZcReservedFields = "zc.reserved-fields", Kernel("io_uring/net.c", "io_send_zc_prep", "6.18");
     /// CQE_SKIP_SUCCESS on a zero-copy send is EINVAL, once.
@@ -218,6 +264,14 @@ rules! {
     BufTableSize = "buf.table-size", Man("io_uring_register.2", "IORING_REGISTER_BUFFERS");
     /// An entry is memory that can be written, at most 1 GiB, or empty; otherwise the whole table is refused.
     BufEntryValid = "buf.entry-valid", Kernel("io_uring/rsrc.c", "io_buffer_validate", "6.18");
+    /// Updating needs a table; otherwise ENXIO.
+    BufUpdateNeedsTable = "buf.update-needs-table", Man("io_uring_register.2", "ERRORS");
+    /// An update names entries of the table; otherwise EINVAL.
+    BufUpdateInTable = "buf.update-in-table", Man("io_uring_register.2", "IORING_REGISTER_BUFFERS_UPDATE");
+    /// An update returns how many entries it replaced before the first that was refused.
+    BufUpdateCounts = "buf.update-counts", Kernel("io_uring/rsrc.c", "__io_sqe_buffers_update", "6.18");
+    /// A table of files is registered where there is none, and unregistered where there is one.
+    FilesRegisterOnce = "buf.files-register-once", Man("io_uring_register.2", "ERRORS");
     /// Unregistering needs a table; otherwise ENXIO.
     BufUnregisterNeedsTable = "buf.unregister-needs-table", Man("io_uring_register.2", "ERRORS");
     /// An index behind the table, or of an empty entry, is EFAULT.

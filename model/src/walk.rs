@@ -1,6 +1,7 @@
 //! One way through a program: the driver that simulation and exploration share.
 
 use crate::cqe::{Completion, Cqe};
+use crate::memory::{Generation, HexBytes, RegionId};
 use crate::program::{RingId, SocketId, Step};
 use crate::request::RequestId;
 use crate::rules::Rule;
@@ -170,12 +171,19 @@ impl<'a> Walk<'a> {
                 let piece = writer.bytes_from(writer.read, len_bytes).next();
                 self.world.after(decision)?;
                 if let Some(piece) = piece {
-                    let run = match piece.region {
-                        Some(region) => Run::Stamped { region, generation, offset: piece.offset, len_bytes },
-                        None => Run::Bytes(crate::memory::HexBytes(vec![0; len_bytes as usize])),
-                    };
+                    let run = run_of(piece.region, generation, piece.offset, len_bytes);
                     self.runs.push((socket, run));
                 }
+            }
+            Decision::Datagram { socket, index } => {
+                let datagram = self.world.datagrams(socket).and_then(|queue| queue.queue.get(index));
+                let segments = datagram.map(|d| d.segments.clone()).unwrap_or_default();
+                self.world.after(decision)?;
+                let mut runs = Vec::new();
+                for s in segments {
+                    push_run(&mut runs, run_of(s.region, s.oldest, s.offset, s.len_bytes));
+                }
+                self.note(What::Received(Received { socket, runs }));
             }
             Decision::Proceed { .. } => self.world.after(decision)?,
         }
@@ -208,6 +216,14 @@ impl<'a> Walk<'a> {
         for (socket, runs) in by_socket {
             self.note(What::Received(Received { socket, runs }));
         }
+    }
+}
+
+/// The run of bytes of a region, or of the zeros behind one.
+fn run_of(region: Option<RegionId>, generation: Generation, offset: u64, len_bytes: u64) -> Run {
+    match region {
+        Some(region) => Run::Stamped { region, generation, offset, len_bytes },
+        None => Run::Bytes(HexBytes(vec![0; len_bytes as usize])),
     }
 }
 

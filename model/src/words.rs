@@ -69,6 +69,11 @@ pub fn decision(world: &World<'_>, decision: &Decision) -> String {
         Decision::Deliver { request, len_bytes, .. } => {
             format!("{len_bytes} bytes of #{}", user_data(request))
         }
+        Decision::Datagram { socket: s, index } => {
+            let datagram = world.datagrams(*s).and_then(|queue| queue.queue.get(*index));
+            let (len, user_data) = datagram.map_or((0, 0), |d| (d.len_bytes, d.user_data));
+            format!("a datagram of {len} bytes of #{user_data}")
+        }
         Decision::Proceed { request } => format!("#{} succeeds unseen", user_data(request)),
     }
 }
@@ -92,7 +97,13 @@ pub fn step(program: &Program, step: &Step) -> String {
         Step::Register { what: Register::Buffers(iovecs), .. } => {
             format!("register {} buffers", iovecs.len())
         }
+        Step::Register { what: Register::SparseBuffers(n), .. } => format!("register {n} empty buffers"),
+        Step::Register { what: Register::UpdateBuffers { offset, iovecs }, .. } => {
+            format!("update {} buffers from {offset} on", iovecs.len())
+        }
         Step::Register { what: Register::UnregisterBuffers, .. } => "unregister buffers".into(),
+        Step::Register { what: Register::Files(files), .. } => format!("register {} files", files.len()),
+        Step::Register { what: Register::UnregisterFiles, .. } => "unregister files".into(),
         Step::Drain { socket: s, amount: Amount::Everything } => format!("drain {} all", socket(*s)),
         Step::Drain { socket: s, amount: Amount::Bytes(n) } => format!("drain {} {n}", socket(*s)),
         Step::ResetPeer { socket: s } => format!("reset {}", socket(*s)),

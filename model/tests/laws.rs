@@ -10,7 +10,7 @@ use uringspec_model::choices::{Exhaustive, Seeded};
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{Generation, HexBytes, RegionId};
 use uringspec_model::profile::Profile;
-use uringspec_model::program::{Program, RingId, SocketId, Step, Until};
+use uringspec_model::program::{Program, RingId, SocketId, SocketKind, Step, Until};
 use uringspec_model::simulate::{explore, simulate};
 use uringspec_model::trace::{Ending, Received, RingCqe, Run, Seen, Trace, What};
 
@@ -41,9 +41,10 @@ fn imaginable(program: &Program, step: usize) -> Vec<What> {
     let mut all = Vec::new();
     match &program.steps[step] {
         Step::Submit { sqes, .. } => all.extend((-22..=sqes.len() as i64 + 2).map(What::Returned)),
+        Step::Register { .. } => all.extend((-22..=3).map(What::Returned)),
         Step::Reap { .. } | Step::Fence { .. } => {
             all.push(What::GaveUp);
-            let results = [-125, -104, -88, -32, -22, -14, -11, -9, 0, 1, 2, 3, 4, i32::MIN];
+            let results = [-125, -114, -104, -95, -88, -32, -22, -14, -11, -9, -2, 0, 1, 2, 3, 4, i32::MIN];
             for user_data in 1..=5 {
                 for (res, flags) in results.iter().flat_map(|r| [0, 2, 8, 10].map(|f| (*r, f))) {
                     all.push(What::Cqe(RingCqe { ring: RingId(0), cqe: Cqe { user_data, res, flags } }));
@@ -58,6 +59,7 @@ fn imaginable(program: &Program, step: usize) -> Vec<What> {
                     runs.push(Run::Stamped { region, generation, offset, len_bytes });
                 }
             }
+            all.push(What::Received(Received { socket: SocketId(0), runs: Vec::new() }));
             let received = |runs| What::Received(Received { socket: SocketId(0), runs });
             for first in &runs {
                 all.push(received(vec![first.clone()]));
@@ -80,7 +82,11 @@ fn accepted(program: &Program, seen: &[Seen], into: &mut BTreeSet<Vec<Seen>>) {
     for step in from..program.steps.len() {
         for what in imaginable(program, step) {
             let last = seen.last().map(|s| (s.step as usize == step, &s.what));
-            let twice = matches!((&what, last), (What::Received(_), Some((true, What::Received(_)))));
+            let is_stream = matches!(program.sockets[0].kind, SocketKind::Tcp4 | SocketKind::UnixStream);
+            let again = matches!((&what, last), (What::Received(_), Some((true, What::Received(_)))));
+            let empty = matches!(&what, What::Received(r) if r.runs.is_empty());
+            // reads of a stream are written down as one
+            let twice = is_stream && (again || empty);
             let after_end = matches!(last, Some((true, What::GaveUp)));
             if twice || after_end || joins(&what) {
                 continue;
@@ -126,7 +132,7 @@ fn has_useless_end(program: &Program, seen: &[Seen]) -> bool {
         let mut gave_up = false;
         for one in seen.iter().filter(|s| s.step as usize == i) {
             match &one.what {
-                What::Returned(n) => open += n,
+                What::Returned(n) => open += n - silent_entries(step),
                 What::Cqe(c) if c.cqe.flags == 2 => _ = announced.insert(c.cqe.user_data),
                 What::Cqe(c) if c.cqe.flags == 0 => open -= 1,
                 // a notification that nothing announced is not waited for
@@ -139,6 +145,14 @@ fn has_useless_end(program: &Program, seen: &[Seen]) -> bool {
         }
     }
     false
+}
+
+/// Entries whose success posts nothing.
+fn silent_entries(step: &Step) -> i64 {
+    match step {
+        Step::Submit { sqes, .. } => sqes.iter().filter(|sqe| sqe.flags & 64 != 0).count() as i64,
+        _ => 0,
+    }
 }
 
 #[test]

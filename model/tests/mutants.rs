@@ -67,7 +67,7 @@ fn rules_that_are_switched_off_show() {
     for (name, program) in subjects() {
         let sound = explore(&program, &profile, 100_000).expect("tiny programs have few states");
         for rule in Rule::ALL {
-            let off = explore_mutant(&program, &profile, Some(Mutation::Off(*rule)), 5_000);
+            let off = explore_mutant(&program, &profile, Some(Mutation::Off(*rule)), 800);
             if off.is_ok_and(|off| off.traces.len() != sound.traces.len()) {
                 shown.entry(rule.id()).or_default().push(name);
             }

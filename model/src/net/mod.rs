@@ -1,7 +1,9 @@
 //! A network in miniature: where the bytes of sends are until a peer has them.
 
+mod datagram;
 mod stream;
 
+pub use datagram::{Datagram, Datagrams, UDP4_LONGEST, UDP6_LONGEST};
 pub use stream::{Connection, Holds, Pending, Room, Stream, Writer};
 
 use crate::program::{Lane, SocketId};
@@ -22,7 +24,7 @@ pub struct SocketSend {
     /// How many they are.
     pub len_bytes: u64,
     /// `MSG_WAITALL`: tried again until all are taken.
-    pub wait_all: bool,
+    pub retries: bool,
     /// The network refers to the caller's pages instead of copying them at once.
     pub zero_copy: bool,
 }

@@ -78,6 +78,8 @@ pub struct Writer {
     pub unordered: Vec<RequestId>,
     /// Another zero-copy request's bytes may share a structure with its bytes.
     pub joined: bool,
+    /// Another thread may not have tried it yet.
+    pub loose: bool,
 }
 
 /// What a socket has in its send queue and what its peer has read.
@@ -93,13 +95,18 @@ pub struct Stream {
     pub connection: Connection,
     /// The descriptor is open.
     pub open: bool,
+    /// `AF_UNIX`: no zero copy, and a peer that is gone is a broken pipe.
+    pub is_unix: bool,
+    /// It had a peer at the start.
+    pub was_connected: bool,
 }
 
 impl Stream {
     /// A fresh connection.
-    pub fn new(room: RoomReport, window_closed: bool, connected: bool) -> Stream {
+    pub fn new(room: RoomReport, window_closed: bool, connected: bool, is_unix: bool) -> Stream {
         let connection = if connected { Connection::Open } else { Connection::Broken };
-        Stream { room, window_closed, writers: Vec::new(), connection, open: true }
+        let writers = Vec::new();
+        Stream { room, window_closed, writers, connection, open: true, is_unix, was_connected: connected }
     }
 
     /// How the room looks to a send of `len` bytes.
@@ -113,9 +120,19 @@ impl Stream {
     }
 
     /// Takes a request's bytes on, with what was accepted of them by the first try.
-    pub fn enqueue(&mut self, request: RequestId, send: SocketSend, room: Room) {
+    ///
+    /// `beside` are requests that are tried together with it, in no promised order.
+    pub fn enqueue(
+        &mut self,
+        request: RequestId,
+        send: SocketSend,
+        room: Room,
+        loose: bool,
+        beside: &[RequestId],
+    ) {
         let len = send.len_bytes;
-        let unordered = self.writers.iter().filter(|w| !w.is_settled()).map(|w| w.request).collect();
+        let free = |w: &&Writer| !w.is_settled() || beside.contains(&w.request);
+        let unordered = self.writers.iter().filter(free).map(|w| w.request).collect();
         let joined = send.zero_copy && self.writers.iter().any(|w| w.accepted.1 > w.read);
         let accepted = match room {
             Room::Enough => (len, len),
@@ -123,8 +140,17 @@ impl Stream {
             Room::Unknown => (0, len),
         };
         let closed = room == Room::Enough;
-        let mut writer =
-            Writer { request, send, accepted, closed, read: 0, holds: Holds::Surely, unordered, joined };
+        let mut writer = Writer {
+            request,
+            send,
+            accepted,
+            closed,
+            read: 0,
+            holds: Holds::Surely,
+            unordered,
+            joined,
+            loose,
+        };
         if accepted.1 > 0 {
             writer.holds = self.holds_of_next(&writer);
         }
@@ -180,7 +206,17 @@ impl Stream {
         let writer = &mut self.writers[i];
         writer.accepted = (count, count);
         writer.closed = true;
+        writer.loose = false;
         self.forget_read(i);
+    }
+
+    /// What was taken of the request need not leave before more comes.
+    pub fn cork(&mut self, request: RequestId) {
+        if let Some(writer) = self.writers.iter_mut().find(|w| w.request == request)
+            && writer.holds == Holds::No
+        {
+            writer.holds = Holds::Maybe;
+        }
     }
 
     fn forget_read(&mut self, i: usize) {
@@ -221,7 +257,7 @@ impl Stream {
                 && other.is_being_read()
                 && other.accepted.0 > other.read
                 && other.closed
-                && !other.send.wait_all
+                && !other.send.retries
         });
         if cut_short { Err(Rule::StreamContiguous) } else { Ok(()) }
     }
@@ -230,7 +266,7 @@ impl Stream {
     pub fn read(&mut self, request: RequestId, n: u64) {
         for i in (0..self.writers.len()).rev() {
             let other = &mut self.writers[i];
-            if other.request != request && other.is_being_read() && !other.send.wait_all && !other.closed {
+            if other.request != request && other.is_being_read() && !other.send.retries && !other.closed {
                 other.accepted = (other.read, other.read);
                 other.closed = true;
                 self.forget_read(i);
@@ -308,7 +344,7 @@ impl Stream {
         }
         for i in (0..self.writers.len()).rev() {
             let writer = &mut self.writers[i];
-            if !writer.closed && writer.read > 0 && !writer.send.wait_all {
+            if !writer.closed && writer.read > 0 && !writer.send.retries {
                 writer.accepted = (writer.read, writer.read);
                 writer.closed = true;
             }
@@ -322,7 +358,7 @@ impl Stream {
     /// The peer resets the connection: the queue is purged.
     pub fn reset(&mut self) {
         if !self.connection_is_reset() {
-            self.connection = Connection::Reset(Pending::Yes);
+            self.connection = if self.is_unix { Connection::Broken } else { Connection::Reset(Pending::Yes) };
         }
         self.writers.clear();
     }
@@ -360,7 +396,7 @@ impl Writer {
 
     /// Whether all that will be accepted surely was.
     pub fn is_settled(&self) -> bool {
-        self.closed || self.accepted.0 == self.send.len_bytes
+        !self.loose && (self.closed || self.accepted.0 == self.send.len_bytes)
     }
 
     /// Whether the peer has read some of it and may read more.
@@ -374,7 +410,7 @@ impl Writer {
             self.accepted.0 > self.read
         } else {
             // a request with one try that was read in part may have ended there
-            self.send.wait_all || self.read == 0 || self.accepted.0 > self.read
+            self.send.retries || self.read == 0 || self.accepted.0 > self.read
         }
     }
 

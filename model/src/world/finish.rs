@@ -51,6 +51,13 @@ impl World<'_> {
     }
 
     fn drained(&mut self, socket: SocketId) -> Result<(), Rule> {
+        if let Some(queue) = self.datagrams(socket) {
+            let lost = queue.queue.iter().any(|d| !d.unsure && !d.loose);
+            self.hold_to(!lost, Rule::DatagramArrives)?;
+            if let Some(queue) = self.datagrams_mut(socket) {
+                queue.queue.retain(|d| d.loose);
+            }
+        }
         let Some(stream) = self.stream(socket) else { return Ok(()) };
         if let Err(rule) = stream.judge_drained() {
             self.refuse(rule)?;

@@ -5,6 +5,8 @@
 //! says whether the step may end here. Simulation proposes decisions, checking reads them from a
 //! trace; both ask `after`, so a rule is written once.
 
+mod attempt;
+mod cancel;
 mod finish;
 mod notify;
 mod options;
@@ -21,7 +23,7 @@ use crate::cqe::{Res, Usage};
 use crate::deviation::Deviation;
 use crate::memory::Generation;
 use crate::mutation::{Fault, Mutation};
-use crate::net::{Stream, usual_room};
+use crate::net::{Datagrams, Stream, UDP4_LONGEST, UDP6_LONGEST, usual_room};
 use crate::profile::Profile;
 use crate::program::{Lane, Program, RingId, SocketId, SocketKind, SocketState, Until};
 use crate::request::{Request, RequestId};
@@ -72,6 +74,13 @@ pub enum Decision {
         /// The contents they have.
         generation: Generation,
     },
+    /// The peer of a datagram socket reads one datagram.
+    Datagram {
+        /// The socket.
+        socket: SocketId,
+        /// Its place among those that are on their way.
+        index: usize,
+    },
     /// Unseen: a request succeeded with what the peer has read of it, so the next in its chain was
     /// tried.
     Proceed {
@@ -98,6 +107,8 @@ impl Hits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ring {
     pub(crate) buffers: Buffers,
+    /// The registered files; `None`: no table.
+    pub(crate) files: Option<Vec<Option<SocketId>>>,
     /// Entries on the queue that no enter has consumed.
     pub(crate) left: VecDeque<Sqe>,
     /// Deferred work runs only in an enter that waits for completions.
@@ -109,8 +120,8 @@ pub(crate) struct Ring {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Socket {
     Stream(Stream),
+    Datagrams(Datagrams),
     NotASocket,
-    NotModelled,
 }
 
 /// Completions seen with one user data.
@@ -139,6 +150,10 @@ pub(crate) struct State {
     pub(crate) tally: BTreeMap<u64, Tally>,
     /// Bytes read by the peer in this step.
     pub(crate) drained: u64,
+    /// The first request of the batch that was submitted last.
+    pub(crate) batch: RequestId,
+    /// Requests that are tried together with the present one, in no promised order.
+    pub(crate) beside: Vec<RequestId>,
     /// Why nothing can be said.
     pub(crate) unclaimed: Option<String>,
 }
@@ -163,14 +178,19 @@ impl<'a> World<'a> {
             sq_entries: setup.entries.clamp(1, 32768).next_power_of_two() as usize,
             ..Ring::default()
         });
-        let sockets = program.sockets.iter().enumerate().map(|(i, setup)| match setup.kind {
-            SocketKind::Tcp4 | SocketKind::Tcp6 => Socket::Stream(Stream::new(
-                usual_room(SocketId(i as u16), setup.lane),
-                setup.lane != Lane::Loopback,
-                setup.state == SocketState::Connected,
-            )),
-            SocketKind::NotASocket => Socket::NotASocket,
-            SocketKind::Udp4 | SocketKind::Udp6 | SocketKind::UnixStream => Socket::NotModelled,
+        let sockets = program.sockets.iter().enumerate().map(|(i, setup)| {
+            let connected = setup.state == SocketState::Connected;
+            let room = usual_room(SocketId(i as u16), setup.lane);
+            let gated = setup.lane != Lane::Loopback;
+            match setup.kind {
+                SocketKind::Tcp4 | SocketKind::Tcp6 => {
+                    Socket::Stream(Stream::new(room, gated, connected, false))
+                }
+                SocketKind::UnixStream => Socket::Stream(Stream::new(room, gated, connected, true)),
+                SocketKind::Udp4 => Socket::Datagrams(Datagrams::new(room, connected, UDP4_LONGEST)),
+                SocketKind::Udp6 => Socket::Datagrams(Datagrams::new(room, connected, UDP6_LONGEST)),
+                SocketKind::NotASocket => Socket::NotASocket,
+            }
         });
         let state = State {
             rings: rings.collect(),
@@ -183,6 +203,8 @@ impl<'a> World<'a> {
             returns_rule: Rule::RingSubmitCount,
             tally: BTreeMap::new(),
             drained: 0,
+            batch: RequestId(0),
+            beside: Vec::new(),
             unclaimed: None,
         };
         let tallies = program
@@ -201,6 +223,7 @@ impl<'a> World<'a> {
             Decision::Deliver { request, len_bytes, generation } => {
                 self.deliver(request, len_bytes, generation)
             }
+            Decision::Datagram { socket, index } => self.deliver_datagram(socket, index),
             Decision::Proceed { request } => self.proceed(request),
         }
     }
@@ -265,6 +288,20 @@ impl<'a> World<'a> {
     pub(crate) fn stream_mut(&mut self, socket: SocketId) -> Option<&mut Stream> {
         match self.state.sockets.get_mut(usize::from(socket.0)) {
             Some(Socket::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn datagrams(&self, socket: SocketId) -> Option<&Datagrams> {
+        match self.state.sockets.get(usize::from(socket.0)) {
+            Some(Socket::Datagrams(queue)) => Some(queue),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn datagrams_mut(&mut self, socket: SocketId) -> Option<&mut Datagrams> {
+        match self.state.sockets.get_mut(usize::from(socket.0)) {
+            Some(Socket::Datagrams(queue)) => Some(queue),
             _ => None,
         }
     }

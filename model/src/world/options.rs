@@ -20,6 +20,8 @@ const ERRORS: &[u16] = &[
     errno::EOPNOTSUPP,
     errno::ECONNRESET,
     errno::ECANCELED,
+    errno::ENOENT,
+    errno::EMSGSIZE,
 ];
 
 impl World<'_> {
@@ -59,6 +61,12 @@ impl World<'_> {
         let announces = request.notice.is_some() && !request.cut;
         if request.phase != Phase::Done || wide {
             let mut results = request.may.classes(request.len_bytes);
+            if request.canceller.is_some() {
+                results.push(Res::Err(Errno(errno::ECANCELED)));
+                results.extend([1, request.len_bytes.saturating_sub(1)].map(Res::Bytes));
+                results.sort_unstable();
+                results.dedup();
+            }
             if wide {
                 let len = request.len_bytes;
                 let counts = [0, 1, len / 2, len.saturating_sub(1), len, len + 1];
@@ -83,6 +91,12 @@ impl World<'_> {
 
     /// The bytes that the peer of `socket` may read next.
     pub fn deliveries(&self, socket: SocketId) -> Vec<Decision> {
+        if let Some(queue) = self.datagrams(socket) {
+            let indices = 0..queue.queue.len();
+            let mut all: Vec<_> = indices.map(|index| Decision::Datagram { socket, index }).collect();
+            all.retain(|decision| self.clone().after(*decision).is_ok());
+            return all;
+        }
         let Some(stream) = self.stream(socket) else { return Vec::new() };
         let mut all = Vec::new();
         if self.is_wide() {
@@ -134,7 +148,7 @@ impl World<'_> {
     fn plan_socket(&self, request: &Request) -> Option<SocketId> {
         match request.plan.as_ref()? {
             crate::prepare::Plan::Send(plan) => crate::program::socket_of(plan.fd).map(|(socket, _)| socket),
-            crate::prepare::Plan::Nop => None,
+            crate::prepare::Plan::Nop | crate::prepare::Plan::Cancel { .. } => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The result of a request: which are allowed, and what follows from one.
 
-use super::World;
+use super::{Socket, World};
 use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::May;
@@ -10,6 +10,13 @@ use crate::notice::{Stage, Used};
 use crate::program::SocketId;
 use crate::request::{Event, Phase, RequestId};
 use crate::rules::Rule;
+
+/// What the end of a member means for the chain behind it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ChainEnd {
+    Cut,
+    GoesOn,
+}
 
 impl World<'_> {
     /// Whether the request may post this result now.
@@ -28,7 +35,11 @@ impl World<'_> {
         }
         match request.may.judge(res) {
             Ok(rule) => self.hit(rule),
+            Err(_) if self.may_be_cancelled(id, res) => self.hit(Rule::CancelEndsTarget),
             Err(rule) => self.refuse(rule)?,
+        }
+        if request.silent && !request.fails_chain(res) {
+            self.refuse(Rule::SkipSuccessIsSilent)?;
         }
         if let Some(socket) = request.socket {
             self.judge_on_socket(id, socket, res)?;
@@ -74,11 +85,22 @@ impl World<'_> {
     pub(super) fn complete(&mut self, id: RequestId, res: Res, more: bool) -> Result<(), Rule> {
         self.judge_result(id, res, more)?;
         self.hit(Rule::OneResult);
+        let user_data = self.request(id).user_data;
+        self.count(user_data, more, false);
+        self.conclude(id, res);
+        Ok(())
+    }
+
+    /// The request has this result: what follows from that.
+    pub(super) fn conclude(&mut self, id: RequestId, res: Res) {
+        let cancelled = res == Res::Err(Errno(errno::ECANCELED));
+        self.cancel_ended(id, res);
+        self.target_ended(id, cancelled);
         let request = self.request_mut(id);
         request.phase = Phase::Done;
         request.may = May::default();
         let (socket, behind, hard, cut) = (request.socket, request.behind, request.hard, request.cut);
-        let waited = request.waited;
+        let (waited, silent) = (request.waited || request.is_async, request.silent);
         let failed = request.fails_chain(res);
         if let Some(notice) = request.notice.as_mut().filter(|n| n.stage != Stage::Posted) {
             if matches!(res, Res::Err(_) | Res::Bytes(0)) {
@@ -91,39 +113,40 @@ impl World<'_> {
                 }
             }
         }
-        let user_data = request.user_data;
-        self.count(user_data, more, false);
-        if let Some(socket) = socket
-            && let Some(stream) = self.stream_mut(socket)
-        {
-            stream.settle(id, res);
-            if let Connection::Reset(pending) = &mut stream.connection {
-                match res {
-                    Res::Err(Errno(errno::ECONNRESET)) => *pending = Pending::No,
-                    Res::Bytes(_) if *pending == Pending::Yes && failed => *pending = Pending::Maybe,
-                    _ => {}
+        match socket.and_then(|socket| self.state.sockets.get_mut(usize::from(socket.0))) {
+            Some(Socket::Stream(stream)) => {
+                stream.settle(id, res);
+                if let Connection::Reset(pending) = &mut stream.connection {
+                    match res {
+                        Res::Err(Errno(errno::ECONNRESET)) => *pending = Pending::No,
+                        Res::Bytes(_) if *pending == Pending::Yes && failed => *pending = Pending::Maybe,
+                        _ => {}
+                    }
                 }
             }
+            Some(Socket::Datagrams(queue)) => queue.settle(id, res.is_err()),
+            Some(Socket::NotASocket) | None => {}
         }
         if let Some(next) = behind {
-            self.go_on(next, cut || (failed && !hard), waited);
+            let end = if cut || (failed && !hard) { ChainEnd::Cut } else { ChainEnd::GoesOn };
+            self.go_on(next, end, waited, silent && !cut);
         }
         self.retire(id);
-        Ok(())
     }
 
     /// The member of a chain behind one that ended.
-    fn go_on(&mut self, next: RequestId, fails: bool, waited: bool) {
-        if fails && !self.has_fault(Fault::ChainGoesOn) {
+    fn go_on(&mut self, next: RequestId, end: ChainEnd, waited: bool, silently: bool) {
+        let next_phase = self.state.requests.get(&next).map(|next| next.phase);
+        if end == ChainEnd::Cut && !self.has_fault(Fault::ChainGoesOn) {
             self.hit(Rule::LinkFailureCuts);
             let mut at = Some(next);
             while let Some((id, request)) = at.and_then(|id| Some((id, self.state.requests.get(&id)?))) {
                 at = request.behind;
                 if !request.cut {
-                    self.cut(id, Rule::LinkFailureCuts);
+                    self.cut(id, Rule::LinkFailureCuts, silently);
                 }
             }
-        } else if self.state.requests.get(&next).is_some_and(|next| next.phase == Phase::Queued) {
+        } else if next_phase == Some(Phase::Queued) {
             self.hit(Rule::LinkGoesOn);
             self.request_mut(next).waited |= waited;
             self.try_first(next);
@@ -132,7 +155,7 @@ impl World<'_> {
 
     /// Forgets a request that owes nothing more.
     pub(super) fn retire(&mut self, id: RequestId) {
-        let request = self.request(id);
+        let Some(request) = self.state.requests.get(&id) else { return };
         let owes = request.notice.is_some_and(|n| n.stage != Stage::Posted);
         if request.phase == Phase::Done && !owes {
             let (ring, user_data, behind) = (request.ring, request.user_data, request.behind);
@@ -154,7 +177,7 @@ impl World<'_> {
         let request = self.request_mut(id);
         let Some(next) = request.behind else { return Err(Rule::LinkStartsAfterResult) };
         let Some(counts) = request.may.bytes.as_mut() else { return Err(Rule::LinkStartsAfterResult) };
-        let count = if request.short_is_failure || counts.least == counts.most { counts.most } else { read };
+        let count = if request.retries || counts.least == counts.most { counts.most } else { read };
         if request.phase != Phase::Issued || !(counts.least..=counts.most).contains(&count) || count < read {
             return Err(Rule::LinkStartsAfterResult);
         }

@@ -1,6 +1,6 @@
 //! What a step does for certain, before anything is seen of it.
 
-use super::{Ring, Tally, World};
+use super::{Ring, Socket, Tally, World};
 use crate::cqe::Errno;
 use crate::memory::Generation;
 use crate::mutation::Fault;
@@ -44,11 +44,7 @@ impl World<'_> {
             Step::Register { ring, what } => self.register(*ring, what),
             Step::Drain { socket, .. } => self.peer_reads(*socket),
             Step::ResetPeer { socket } => self.peer_resets(*socket),
-            Step::CloseOwn { socket } => {
-                if let Some(stream) = self.stream_mut(*socket) {
-                    stream.open = false;
-                }
-            }
+            Step::CloseOwn { socket } => self.close_own(*socket),
             Step::ShutdownOwn { socket } => self.shut_down(*socket),
             Step::Rewrite { region } => {
                 let Some(generation) = self.state.generations.get_mut(usize::from(region.0)) else {
@@ -60,6 +56,9 @@ impl World<'_> {
                 for i in 0..self.state.sockets.len() {
                     if let Some(stream) = self.stream_mut(SocketId(i as u16)).filter(|_| !unseen) {
                         stream.rewritten(*region, now);
+                    }
+                    if let Some(queue) = self.datagrams_mut(SocketId(i as u16)) {
+                        queue.rewritten(*region, now);
                     }
                 }
             }
@@ -114,7 +113,7 @@ impl World<'_> {
         }
         let whole = Counts { least: len, most: len, rule: Rule::SendWaitallWhole };
         let some = Counts { least: read.max(1), most: len, rule: Rule::SendSomeWhenRoom };
-        let counts = if request.short_is_failure { whole } else { some };
+        let counts = if request.retries { whole } else { some };
         request.may.bytes.get_or_insert(counts);
         request.may.waiting = room != Room::Enough;
     }
@@ -135,6 +134,10 @@ impl World<'_> {
     }
 
     fn peer_resets(&mut self, socket: SocketId) {
+        if let Some(queue) = self.datagrams_mut(socket) {
+            queue.queue.clear();
+            queue.is_refused = true;
+        }
         let Some(stream) = self.stream_mut(socket) else { return };
         let fates: Vec<_> = stream.writers.iter().map(|w| (w.request, w.holds, w.joined)).collect();
         stream.reset();
@@ -149,10 +152,30 @@ impl World<'_> {
                 (Holds::No, _) => Used::Copied,
             };
         }
-        self.fail_waiting(socket, super::submit::after_reset().errors);
+        let is_unix = self.stream(socket).is_some_and(|stream| stream.is_unix);
+        let broken = vec![(Errno(errno::EPIPE), Rule::SendBrokenPipe)];
+        self.fail_waiting(socket, if is_unix { broken } else { super::attempt::after_reset().errors });
+    }
+
+    fn close_own(&mut self, socket: SocketId) {
+        match self.state.sockets.get_mut(usize::from(socket.0)) {
+            Some(Socket::Stream(stream)) => stream.open = false,
+            Some(Socket::Datagrams(queue)) => queue.is_open = false,
+            Some(Socket::NotASocket) | None => {}
+        }
+        for id in self.unsettled_on(socket).collect::<Vec<_>>() {
+            let request = self.request_mut(id);
+            if request.is_async {
+                // the descriptor is looked up when the other thread comes to it
+                request.may.errors.push((Errno(errno::EBADF), Rule::SendBadDescriptor));
+            }
+        }
     }
 
     fn shut_down(&mut self, socket: SocketId) {
+        if let Some(queue) = self.datagrams_mut(socket) {
+            queue.is_shut = true;
+        }
         let Some(stream) = self.stream_mut(socket) else { return };
         if stream.connection == Connection::Open {
             stream.connection = Connection::Broken;
@@ -162,14 +185,17 @@ impl World<'_> {
 
     /// Requests that wait for room find out that there will be none.
     fn fail_waiting(&mut self, socket: SocketId, errors: Vec<(Errno, Rule)>) {
-        for id in self.waiting_on(|(_, on)| on == Some(socket)) {
+        for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let request = self.request_mut(id);
+            if !request.may.waiting && !request.is_async {
+                continue;
+            }
             request.may.waiting = false;
             request.may.errors.extend(errors.iter().copied());
             if request.phase == Phase::Armed {
                 request.phase = request.phase.after(Event::Issue).unwrap_or(Phase::Issued);
             }
-            if let (Some(counts), true) = (&mut request.may.bytes, request.short_is_failure) {
+            if let (Some(counts), true) = (&mut request.may.bytes, request.retries) {
                 // tried more than once: what was taken before the end is what it reports
                 *counts = Counts { least: 1, rule: Rule::SendPartialOnFailure, ..*counts };
             }
@@ -177,17 +203,51 @@ impl World<'_> {
     }
 
     fn register(&mut self, ring: RingId, what: &Register) {
-        let Some(state) = self.ring_mut(ring) else { return };
+        if self.ring_mut(ring).is_none() {
+            return;
+        }
+        let sockets = self.law.program.sockets.len();
+        let Some(state) = self.state.rings.get_mut(usize::from(ring.0)) else { return };
+        let files = match what {
+            Register::Files(_) if state.files.is_some() => {
+                Some(Err((Errno(errno::EBUSY), Rule::FilesRegisterOnce)))
+            }
+            Register::Files(files) => {
+                let socket = |index: &u16| (usize::from(*index) < sockets).then_some(SocketId(*index));
+                state.files = Some(files.iter().map(|f| f.as_ref().and_then(socket)).collect());
+                Some(Ok(0))
+            }
+            Register::UnregisterFiles => {
+                let had = state.files.take().is_some();
+                Some(if had { Ok(0) } else { Err((Errno(errno::ENXIO), Rule::FilesRegisterOnce)) })
+            }
+            _ => None,
+        };
         let mut buffers = std::mem::take(&mut state.buffers);
-        let (result, promised) = match what {
-            Register::Buffers(iovecs) => (buffers.register(iovecs, self.space()), Rule::BufEntryValid),
-            Register::UnregisterBuffers => (buffers.unregister(), Rule::BufUnregisterNeedsTable),
+        let space = self.space();
+        let (result, promised) = match (files, what) {
+            (Some(result), _) => (result, Rule::FilesRegisterOnce),
+            (None, Register::Buffers(iovecs)) => {
+                (buffers.register(iovecs, space).map(|()| 0), Rule::BufEntryValid)
+            }
+            (None, Register::SparseBuffers(count)) => {
+                (buffers.register_sparse(*count).map(|()| 0), Rule::BufTableSize)
+            }
+            (None, Register::UpdateBuffers { offset, iovecs }) => {
+                (buffers.update(*offset, iovecs, space), Rule::BufUpdateCounts)
+            }
+            (None, _) => (buffers.unregister().map(|()| 0), Rule::BufUnregisterNeedsTable),
         };
         self.state.rings[usize::from(ring.0)].buffers = buffers;
         (self.state.returns, self.state.returns_rule) = match result {
-            Ok(()) => (Some(0), promised),
+            Ok(count) => (Some(count), promised),
             Err((error, rule)) => (Some(-i64::from(error.0)), rule),
         };
+        let looked_up_late =
+            self.state.requests.values().any(|r| r.ring == ring && r.is_async && r.phase != Phase::Done);
+        if looked_up_late {
+            self.give_up("a table that changes under a request of another thread");
+        }
     }
 
     /// A completion with this user data was seen.

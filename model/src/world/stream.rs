@@ -45,6 +45,23 @@ impl World<'_> {
         Ok(())
     }
 
+    /// The peer reads a datagram.
+    pub(super) fn deliver_datagram(&mut self, socket: SocketId, index: usize) -> Result<(), Rule> {
+        let queue = self.datagrams(socket).ok_or(Rule::StreamNothingInvented)?;
+        let Some(datagram) = queue.queue.get(index) else {
+            return self.refuse(Rule::StreamNothingInvented);
+        };
+        let len = datagram.len_bytes;
+        let in_turn = queue.front().any(|(i, _)| i == index);
+        self.hold_to(in_turn, Rule::DatagramOrder)?;
+        self.hit(Rule::DatagramBoundaries);
+        if let Some(queue) = self.datagrams_mut(socket) {
+            queue.read(index);
+        }
+        self.state.drained = self.state.drained.saturating_add(len);
+        Ok(())
+    }
+
     /// The peer's read ended.
     pub(crate) fn peer_ends(&mut self, socket: SocketId, how: PeerEnd) -> Result<(), Rule> {
         let Some(stream) = self.stream(socket) else { return Ok(()) };

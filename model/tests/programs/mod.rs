@@ -190,6 +190,7 @@ pub(crate) fn tiny() -> Vec<(&'static str, Program)> {
             ),
         ),
     ];
+    all.extend(more());
     let deferred: Vec<_> = all.iter().map(|(name, p)| (*name, deferring(p.clone()))).collect();
     all.extend(deferred);
     all
@@ -202,4 +203,165 @@ pub(crate) fn show(program: &Program, trace: &uringspec_model::trace::Trace) -> 
         .iter()
         .map(|seen| format!("{} {}", seen.step, uringspec_model::words::what(program, &seen.what)));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+fn on(kind: SocketKind, mut program: Program) -> Program {
+    program.sockets[0].kind = kind;
+    program
+}
+
+fn asynchronous(sqe: Sqe) -> Sqe {
+    Sqe { flags: sqe.flags | sqe_flag::ASYNC, ..sqe }
+}
+
+fn silent(sqe: Sqe) -> Sqe {
+    Sqe { flags: sqe.flags | sqe_flag::CQE_SKIP_SUCCESS, ..sqe }
+}
+
+fn poll_first(sqe: Sqe) -> Sqe {
+    Sqe { ioprio: sqe.ioprio | send_flag::POLL_FIRST, ..sqe }
+}
+
+/// An `ASYNC_CANCEL` by user data.
+pub(crate) fn cancel(user_data: u64, target: u64) -> Sqe {
+    Sqe { opcode: op::ASYNC_CANCEL, addr: target, user_data, ..Sqe::default() }
+}
+
+/// Tiny programs over the other operations and sockets.
+fn more() -> Vec<(&'static str, Program)> {
+    use Lane::*;
+    use SocketKind::*;
+    let fence = || Step::Fence { ring: RingId(0) };
+    let files = Step::Register { ring: RingId(0), what: Register::Files(vec![Some(0), None]) };
+    let by_index = |sqe: Sqe, index| Sqe { fd: index, flags: sqe.flags | sqe_flag::FIXED_FILE, ..sqe };
+    vec![
+        ("write", program(Loopback, vec![submit([send(op::WRITE, 1, 0, 3)]), reap(), drain()])),
+        ("unix", on(UnixStream, program(Loopback, vec![submit([send(op::SEND, 1, 0, 3)]), reap(), drain()]))),
+        ("unix zc", on(UnixStream, program(Loopback, vec![submit([reporting(zc(1, 0, 3))]), reap()]))),
+        (
+            "udp",
+            on(
+                Udp4,
+                program(
+                    Loopback,
+                    vec![submit([send(op::SEND, 1, 0, 3), send(op::SEND, 2, 1, 0)]), reap(), drain()],
+                ),
+            ),
+        ),
+        ("udp zc", on(Udp6, program(Loopback, vec![submit([reporting(zc(1, 0, 3))]), reap(), drain()]))),
+        ("async", program(Loopback, vec![submit([asynchronous(reporting(zc(1, 0, 2)))]), reap(), drain()])),
+        (
+            "async pair",
+            program(
+                Loopback,
+                vec![
+                    submit([asynchronous(send(op::SEND, 1, 0, 1)), send(op::SEND, 2, 1, 1)]),
+                    reap(),
+                    drain(),
+                ],
+            ),
+        ),
+        (
+            "poll first",
+            program(
+                Loopback,
+                vec![submit([poll_first(send(op::SEND, 1, 0, 1)), send(op::SEND, 2, 1, 1)]), reap(), drain()],
+            ),
+        ),
+        (
+            "silent",
+            program(
+                Loopback,
+                vec![submit([linked(silent(send(op::SEND, 1, 0, 1))), nop(2)]), reap(), fence(), drain()],
+            ),
+        ),
+        (
+            "silent failure",
+            program(
+                Loopback,
+                vec![
+                    submit([
+                        linked(silent(Sqe { fd: -1, ..send(op::SEND, 1, 0, 1) })),
+                        linked(zc(2, 0, 1)),
+                        nop(3),
+                    ]),
+                    reap_now(),
+                    fence(),
+                ],
+            ),
+        ),
+        ("cancel waiting", program(GateFull, vec![submit([reporting(zc(1, 0, 2)), cancel(2, 1)]), reap()])),
+        ("cancel done", program(Gate, vec![submit([zc(1, 0, 2), cancel(2, 1)]), reap_now(), fence()])),
+        ("cancel nothing", program(Loopback, vec![submit([cancel(1, 7)]), reap()])),
+        (
+            "cancel tail",
+            program(
+                GateFull,
+                vec![
+                    submit([linked(send(op::SEND, 1, 0, 1)), send(op::SEND, 2, 1, 1)]),
+                    submit([cancel(3, 2), cancel(4, 1)]),
+                    reap(),
+                ],
+            ),
+        ),
+        (
+            "cancel async",
+            program(
+                Loopback,
+                vec![submit([asynchronous(send(op::SEND, 1, 0, 1)), cancel(2, 1)]), reap(), drain()],
+            ),
+        ),
+        (
+            "fixed file",
+            program(
+                Loopback,
+                vec![
+                    files,
+                    submit([by_index(send(op::SEND, 1, 0, 1), 0), by_index(send(op::SEND, 2, 0, 1), 1)]),
+                    reap(),
+                    drain(),
+                ],
+            ),
+        ),
+        (
+            "shut down",
+            program(
+                Loopback,
+                vec![
+                    submit([send(op::SEND, 1, 0, 1)]),
+                    Step::ShutdownOwn { socket: SocketId(0) },
+                    submit([reporting(zc(2, 0, 1))]),
+                    reap(),
+                    drain(),
+                ],
+            ),
+        ),
+        (
+            "close waiting",
+            program(
+                GateFull,
+                vec![
+                    submit([zc(1, 0, 2)]),
+                    Step::CloseOwn { socket: SocketId(0) },
+                    submit([send(op::SEND, 2, 0, 1)]),
+                    reap_now(),
+                ],
+            ),
+        ),
+        (
+            "shut waiting",
+            program(GateFull, vec![submit([zc(1, 0, 2)]), Step::ShutdownOwn { socket: SocketId(0) }, reap()]),
+        ),
+        (
+            "corked",
+            program(
+                Loopback,
+                vec![
+                    submit([Sqe { op_flags: msg::MORE, ..send(op::SEND, 1, 0, 1) }, send(op::SEND, 2, 1, 1)]),
+                    reap(),
+                    drain(),
+                ],
+            ),
+        ),
+    ]
 }

@@ -1,0 +1,77 @@
+//! Message headers and arrays of iovecs.
+//!
+//! Source: `io_msg_copy_hdr`, `io_net_import_vec` in `io_uring/net.c`; `__import_iovec` in
+//! `lib/iov_iter.c`, 6.18.
+
+use super::Errors;
+use crate::abi::{self, UIO_MAXIOV, errno};
+use crate::rules::Rule;
+use crate::space::{UserMemory, is_user_range};
+
+/// Bytes of a `struct user_msghdr`.
+const MSGHDR_BYTES: usize = 56;
+
+/// Reads a message header and its iovecs; adds to `errors` what is wrong with them. The error is
+/// what the model does not cover.
+pub(super) fn message(
+    addr: u64,
+    fixed: bool,
+    memory: &impl UserMemory,
+    errors: &mut Errors,
+) -> Result<Vec<(u64, u64)>, &'static str> {
+    let mut header = [0; MSGHDR_BYTES];
+    if memory.read(addr, &mut header).is_err() {
+        errors.refuse_if(true, errno::EFAULT, Rule::MsgHeaderReadable);
+        return Ok(Vec::new());
+    }
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
+    let (name, name_len, iov, count, control_len) =
+        (word(0), word(8) as u32 as i32, word(16), word(24), word(40));
+    errors.refuse_if(name_len < 0 && name != 0, errno::EINVAL, Rule::MsgNameLength);
+    errors.refuse_if(control_len > i32::MAX as u64, errno::ENOBUFS, Rule::MsgControlLength);
+    errors.refuse_if(count > UIO_MAXIOV, errno::EMSGSIZE, Rule::MsgAtMost1024);
+    if !errors.0.is_empty() {
+        return Ok(Vec::new());
+    }
+    if name != 0 && name_len > 0 {
+        return Err("a message with a name");
+    }
+    if control_len != 0 {
+        return Err("a message with control data");
+    }
+    iovecs(iov, count, fixed, memory, errors)
+}
+
+/// Reads an array of at most 1024 iovecs; adds to `errors` what is wrong with it.
+pub(super) fn iovecs(
+    addr: u64,
+    count: u64,
+    fixed: bool,
+    memory: &impl UserMemory,
+    errors: &mut Errors,
+) -> Result<Vec<(u64, u64)>, &'static str> {
+    let mut array = vec![0; count as usize * 16];
+    if memory.read(addr, &mut array).is_err() && count > 0 {
+        errors.refuse_if(true, errno::EFAULT, Rule::MsgIovecsReadable);
+        return Ok(Vec::new());
+    }
+    let mut ranges = Vec::with_capacity(count as usize);
+    let mut total: u64 = 0;
+    for iovec in array.chunks_exact(16) {
+        let base = u64::from_le_bytes(std::array::from_fn(|i| iovec[i]));
+        let len = u64::from_le_bytes(std::array::from_fn(|i| iovec[8 + i]));
+        errors.refuse_if(len > i64::MAX as u64, errno::EINVAL, Rule::MsgIovecLengthSign);
+        let outside = !fixed && len <= i64::MAX as u64 && !is_user_range(base, len);
+        errors.refuse_if(outside, errno::EFAULT, Rule::SendMemoryReadable);
+        let len = if fixed { len } else { len.min(abi::MAX_RW_COUNT - total) };
+        total = total.saturating_add(len);
+        if len > 0 {
+            ranges.push((base, len));
+        }
+    }
+    let too_long = fixed && total > abi::MAX_RW_COUNT;
+    if too_long && errors.0.is_empty() {
+        return Err("registered iovecs of more than MAX_RW_COUNT bytes");
+    }
+    Ok(ranges)
+}

@@ -1,0 +1,167 @@
+//! Preparing an entry: what is refused before anything is tried.
+//!
+//! Every check that applies is made and all errnos are allowed, since their order is no promise.
+//! Whether a zero-copy request has a notification is one: it has if preparation came as far as
+//! allocating it.
+//!
+//! Source: `io_init_req` in `io_uring/io_uring.c`; `io_sendmsg_prep`, `io_send_zc_prep` in
+//! `io_uring/net.c`, 6.18.
+
+mod message;
+mod send;
+mod write;
+
+use crate::abi::{self, errno, op, sqe_flag};
+use crate::cqe::Errno;
+use crate::notice::Notice;
+use crate::profile::Profile;
+use crate::rules::Rule;
+use crate::space::UserMemory;
+use crate::sqe::Sqe;
+
+/// What preparing an entry came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// It is refused.
+    Refused {
+        /// By one of these.
+        errors: Vec<(Errno, Rule)>,
+        /// The notice that was allocated all the same.
+        notice: Option<Notice>,
+    },
+    /// It can be tried.
+    Ready(Plan),
+    /// The model does not cover it.
+    NotModelled(String),
+}
+
+/// What a prepared request will do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Plan {
+    /// Nothing.
+    Nop,
+    /// Send bytes.
+    Send(SendPlan),
+    /// Cancel the request whose completions carry this user data.
+    Cancel {
+        /// The user data.
+        target: u64,
+    },
+}
+
+/// What becomes of a send that was not taken whole by its first try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Retry {
+    /// What was taken is the result; where nothing was, it waits and is tried again.
+    UntilSome,
+    /// It is tried again until all is taken (`MSG_WAITALL`).
+    UntilAll,
+    /// What was taken is the result; where nothing was, that is `EAGAIN` (`MSG_DONTWAIT`).
+    Never,
+}
+
+/// A send, before its descriptor and its registered buffer are looked up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SendPlan {
+    /// The descriptor, or the index of a registered file.
+    pub fd: i32,
+    /// `IOSQE_FIXED_FILE`.
+    pub fixed_file: bool,
+    /// Addresses and lengths, in the order of the stream.
+    pub ranges: Vec<(u64, u64)>,
+    /// The registered buffer in which all of them must lie.
+    pub fixed: Option<u16>,
+    /// The notice of a zero-copy send.
+    pub notice: Option<Notice>,
+    /// What becomes of it where there is no room.
+    pub retry: Retry,
+    /// A count below what was asked is a failure for its chain.
+    pub short_is_failure: bool,
+    /// The first try waits until the socket says that it can be written (`POLL_FIRST`).
+    pub poll_first: bool,
+    /// `MSG_MORE`: what is taken need not leave yet.
+    pub corks: bool,
+    /// A position that no socket has (`off` of a write).
+    pub seeks: bool,
+    /// It came by a write, which anything but a socket takes too.
+    pub is_write: bool,
+}
+
+impl SendPlan {
+    /// Bytes of all ranges.
+    pub fn len_bytes(&self) -> u64 {
+        self.ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add)
+    }
+
+    /// Pages that the ranges touch, each range for itself.
+    pub fn pages(&self) -> u64 {
+        let touched = |(addr, len): &(u64, u64)| match len {
+            0 => 0,
+            _ => (addr.saturating_add(len - 1)) / abi::PAGE_BYTES - addr / abi::PAGE_BYTES + 1,
+        };
+        self.ranges.iter().map(touched).fold(0, u64::saturating_add)
+    }
+}
+
+/// Collects the errors that apply.
+#[derive(Default)]
+struct Errors(Vec<(Errno, Rule)>);
+
+impl Errors {
+    fn refuse_if(&mut self, wrong: bool, number: u16, rule: Rule) {
+        if wrong && !self.0.contains(&(Errno(number), rule)) {
+            self.0.push((Errno(number), rule));
+        }
+    }
+}
+
+/// Prepares `sqe` with the memory as it is now.
+pub fn prepare(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepared {
+    let mut errors = Errors::default();
+    let known = sqe.opcode < profile.opcodes;
+    errors.refuse_if(!known, errno::EINVAL, Rule::SqeOpcodeKnown);
+    errors.refuse_if(sqe.flags & 0x80 != 0, errno::EINVAL, Rule::SqeFlagsKnown);
+    errors.refuse_if(sqe.personality != 0, errno::EINVAL, Rule::SqePersonalityRegistered);
+    if known {
+        let selects = sqe.flags & sqe_flag::BUFFER_SELECT != 0;
+        let can_select = matches!(sqe.opcode, op::SEND | op::READ | op::READV | op::RECV | op::RECVMSG);
+        errors.refuse_if(selects && !can_select, errno::EOPNOTSUPP, Rule::SqeSelectSupported);
+        let ioprio_refused = sqe.ioprio != 0 && sqe.opcode == op::NOP;
+        errors.refuse_if(ioprio_refused, errno::EINVAL, Rule::SqeIoprioRefused);
+    }
+    if !errors.0.is_empty() {
+        return Prepared::Refused { errors: errors.0, notice: None };
+    }
+    let uncovered = sqe.flags & (sqe_flag::DRAIN | sqe_flag::BUFFER_SELECT);
+    if uncovered != 0 {
+        return Prepared::NotModelled(abi::flag_names(sqe_flag::NAMES, uncovered));
+    }
+    match sqe.opcode {
+        op::NOP if sqe.op_flags != 0 => Prepared::NotModelled("NOP with flags".into()),
+        op::NOP => Prepared::Ready(Plan::Nop),
+        op::SEND | op::SENDMSG | op::SEND_ZC | op::SENDMSG_ZC => send::prepare_send(sqe, profile, memory),
+        op::WRITE | op::WRITEV | op::WRITE_FIXED => write::prepare_write(sqe, memory),
+        op::ASYNC_CANCEL => prepare_cancel(sqe),
+        other => Prepared::NotModelled(match abi::name_of(op::NAMES, other) {
+            Some(name) => format!("opcode {name}"),
+            None => format!("opcode {other}"),
+        }),
+    }
+}
+
+/// `io_async_cancel_prep` in `io_uring/cancel.c`, as far as cancelling by user data goes.
+fn prepare_cancel(sqe: &Sqe) -> Prepared {
+    let mut errors = Errors::default();
+    let refused = sqe.off != 0 || sqe.file_index != 0;
+    errors.refuse_if(refused, errno::EINVAL, Rule::CancelReservedFields);
+    // four flags are known up to 6.5, six later; any of them is another way to name the target
+    let unknown = sqe.op_flags & !0x3f;
+    errors.refuse_if(unknown != 0, errno::EINVAL, Rule::CancelFlagsKnown);
+    if !errors.0.is_empty() {
+        return Prepared::Refused { errors: errors.0, notice: None };
+    }
+    if sqe.op_flags != 0 {
+        return Prepared::NotModelled("cancelling by anything but user data".into());
+    }
+    Prepared::Ready(Plan::Cancel { target: sqe.addr })
+}

@@ -1,0 +1,104 @@
+//! Preparing a send.
+
+use super::message::message;
+use super::{Errors, Plan, Prepared, Retry, SendPlan};
+use crate::abi::{self, errno, msg, op, send_flag, sqe_flag};
+use crate::notice::Notice;
+use crate::profile::{Feature, Profile};
+use crate::rules::Rule;
+use crate::space::{UserMemory, is_user_range};
+use crate::sqe::Sqe;
+
+/// The flags in `ioprio` that an opcode takes.
+fn send_flags(sqe: &Sqe, profile: &Profile) -> u16 {
+    use Feature::{ReportUsage, SendFixed, SendVectorized, SendmsgZcFixed};
+    let when = |feature, flag| if profile.has(feature) { flag } else { 0 };
+    let vectorized = when(SendVectorized, send_flag::VECTORIZED);
+    let usage = when(ReportUsage, send_flag::REPORT_USAGE);
+    send_flag::POLL_FIRST
+        | vectorized
+        | match sqe.opcode {
+            op::SEND => send_flag::BUNDLE | when(SendFixed, send_flag::FIXED_BUF),
+            op::SEND_ZC => send_flag::FIXED_BUF | usage,
+            op::SENDMSG_ZC => when(SendmsgZcFixed, send_flag::FIXED_BUF) | usage,
+            _ => 0,
+        }
+}
+
+pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepared {
+    let zero_copy = sqe.is_zero_copy();
+    let mut errors = Errors::default();
+    if zero_copy {
+        errors.refuse_if(sqe.pad2 != 0, errno::EINVAL, Rule::ZcReservedFields);
+        let refuses_addr3 = sqe.addr3 != 0 && !profile.has(Feature::NotifUserData);
+        errors.refuse_if(refuses_addr3, errno::EINVAL, Rule::ZcReservedFields);
+        let skips = sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0;
+        errors.refuse_if(skips, errno::EINVAL, Rule::ZcSkipRefused);
+        if !errors.0.is_empty() {
+            return Prepared::Refused { errors: errors.0, notice: None };
+        }
+        if sqe.addr3 != 0 {
+            return Prepared::NotModelled("notification user data in addr3".into());
+        }
+    }
+
+    let unknown_flags = sqe.ioprio & !send_flags(sqe, profile);
+    errors.refuse_if(unknown_flags != 0, errno::EINVAL, Rule::SendFlagsKnown);
+    let reports = unknown_flags == 0 && sqe.ioprio & send_flag::REPORT_USAGE != 0;
+    let notice = zero_copy.then(|| Notice::new(reports));
+    let vectored = matches!(sqe.opcode, op::SENDMSG | op::SENDMSG_ZC);
+    if vectored {
+        errors.refuse_if(sqe.off != 0 || sqe.file_index != 0, errno::EINVAL, Rule::SendReservedFields);
+    } else {
+        errors.refuse_if(sqe.pad3() != 0, errno::EINVAL, Rule::SendReservedFields);
+    }
+    let sign_checked = !zero_copy && profile.has(Feature::LenSignChecked);
+    errors.refuse_if(sign_checked && sqe.len > i32::MAX as u32, errno::EINVAL, Rule::SendLenSign);
+
+    let uncovered_flags = sqe.ioprio & (send_flag::BUNDLE | send_flag::VECTORIZED);
+    let uncovered_msg = sqe.op_flags & !(msg::WAITALL | msg::DONTWAIT | msg::NOSIGNAL | msg::MORE);
+    if errors.0.is_empty() && uncovered_flags != 0 && !(vectored && uncovered_flags == send_flag::VECTORIZED)
+    {
+        return Prepared::NotModelled(abi::flag_names(send_flag::NAMES, uncovered_flags));
+    }
+    if errors.0.is_empty() && uncovered_msg != 0 {
+        return Prepared::NotModelled(format!("MSG_{}", abi::flag_names(msg::NAMES, uncovered_msg)));
+    }
+    if errors.0.is_empty() && !vectored && sqe.off != 0 {
+        return Prepared::NotModelled("a destination address".into());
+    }
+
+    let fixed = (sqe.ioprio & send_flag::FIXED_BUF != 0).then_some(sqe.buf_index);
+    let ranges = if vectored {
+        match message(sqe.addr, fixed.is_some(), memory, &mut errors) {
+            Ok(ranges) => ranges,
+            Err(what) if errors.0.is_empty() => return Prepared::NotModelled(what.into()),
+            Err(_) => Vec::new(),
+        }
+    } else {
+        let len = u64::from(sqe.len).min(abi::MAX_RW_COUNT);
+        let outside = fixed.is_none() && !is_user_range(sqe.addr, len);
+        errors.refuse_if(outside, errno::EFAULT, Rule::SendMemoryReadable);
+        vec![(sqe.addr, if fixed.is_some() { u64::from(sqe.len) } else { len })]
+    };
+    if !errors.0.is_empty() {
+        return Prepared::Refused { errors: errors.0, notice };
+    }
+    Prepared::Ready(Plan::Send(SendPlan {
+        fd: sqe.fd,
+        fixed_file: sqe.flags & sqe_flag::FIXED_FILE != 0,
+        ranges,
+        fixed,
+        notice,
+        retry: match (sqe.op_flags & msg::DONTWAIT != 0, sqe.op_flags & msg::WAITALL != 0) {
+            (true, _) => Retry::Never,
+            (false, true) => Retry::UntilAll,
+            (false, false) => Retry::UntilSome,
+        },
+        short_is_failure: sqe.op_flags & msg::WAITALL != 0,
+        poll_first: sqe.ioprio & send_flag::POLL_FIRST != 0,
+        corks: sqe.op_flags & msg::MORE != 0,
+        seeks: false,
+        is_write: false,
+    }))
+}

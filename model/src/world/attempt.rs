@@ -1,0 +1,301 @@
+//! Trying a request: what it may come to.
+//!
+//! Source: `io_send`, `io_sendmsg`, `io_send_zc` in `io_uring/net.c`; `tcp_sendmsg_locked` in
+//! `net/ipv4/tcp.c`, 6.18.
+
+use super::{Socket, World};
+use crate::abi::errno;
+use crate::cqe::{Errno, Res};
+use crate::may::{Counts, May};
+use crate::mutation::Fault;
+use crate::net::{Connection, Room, SocketSend};
+use crate::notice::Event as NoticeEvent;
+use crate::prepare::{Plan, Retry, SendPlan};
+use crate::program::{End, SocketId, socket_of};
+use crate::request::{Event, Phase, RequestId};
+use crate::rules::Rule;
+use crate::space::UserMemory;
+
+impl World<'_> {
+    /// Tries a request for the first time.
+    pub(super) fn try_first(&mut self, id: RequestId) {
+        let request = self.request_mut(id);
+        let Some(plan) = request.plan.take() else { return };
+        request.phase = request.phase.after(Event::Issue).unwrap_or(Phase::Issued);
+        let may = match plan {
+            Plan::Nop => May::exactly(0, Rule::NopResultZero),
+            Plan::Send(send) => self.try_send(id, &send),
+            Plan::Cancel { target } => self.try_cancel(id, target),
+        };
+        let request = self.request_mut(id);
+        if may.waiting && may.bytes.is_none() {
+            request.phase = request.phase.after(Event::Arm).unwrap_or(Phase::Armed);
+        }
+        request.waited |= may.waiting;
+        request.may = may;
+        if request.silent {
+            self.finish_silently(id);
+        }
+    }
+
+    /// A request whose success posts nothing is done once it surely succeeded.
+    fn finish_silently(&mut self, id: RequestId) {
+        let request = self.request(id);
+        let counts = request.may.bytes;
+        if request.surely_succeeds() && counts.is_some_and(|c| c.least == c.most) {
+            self.hit(Rule::SkipSuccessIsSilent);
+            self.conclude(id, Res::Bytes(counts.map_or(0, |c| c.least)));
+        } else if request.may.bytes.is_some() || request.may.waiting {
+            self.give_up("CQE_SKIP_SUCCESS on a request that may succeed later");
+        }
+    }
+
+    /// What the first try of a send may come to.
+    fn try_send(&mut self, id: RequestId, plan: &SendPlan) -> May {
+        let socket = if plan.fixed_file {
+            let ring = usize::from(self.request(id).ring.0);
+            let index = usize::try_from(plan.fd).ok();
+            index.and_then(|index| self.state.rings[ring].files.as_ref()?.get(index).copied().flatten())
+        } else {
+            self.open_socket(plan.fd)
+        };
+        let Some(socket) = socket else {
+            return May::fail(errno::EBADF, Rule::SendBadDescriptor);
+        };
+        match &self.state.sockets[usize::from(socket.0)] {
+            Socket::NotASocket if plan.is_write => {
+                self.give_up("a write to something else than a socket");
+                return May::default();
+            }
+            Socket::NotASocket => return May::fail(errno::ENOTSOCK, Rule::SendNotASocket),
+            Socket::Stream(stream) if stream.is_unix && plan.notice.is_some() => {
+                return May::fail(errno::EOPNOTSUPP, Rule::ZcSocketSupported);
+            }
+            Socket::Stream(_) | Socket::Datagrams(_) if plan.seeks => {
+                return May::fail(errno::ESPIPE, Rule::WriteSeeks);
+            }
+            Socket::Stream(_) | Socket::Datagrams(_) => {}
+        }
+        if let Some(index) = plan.fixed {
+            let ring = usize::from(self.request(id).ring.0);
+            let buffers = &self.state.rings[ring].buffers;
+            let checks = plan.ranges.iter().map(|(addr, len)| buffers.check(index, *addr, *len));
+            if let Some((error, rule)) = checks.filter_map(Result::err).next()
+                && !(self.has_fault(Fault::BoundsUnchecked) && rule == Rule::BufRangeInside)
+            {
+                let rule = if plan.ranges.len() > 1 && rule == Rule::BufRangeInside {
+                    Rule::BufVectorInOne
+                } else {
+                    rule
+                };
+                return May::fail(error.0, rule);
+            }
+        }
+        self.request_mut(id).socket = Some(socket);
+        match self.state.sockets[usize::from(socket.0)] {
+            Socket::Datagrams(_) => self.try_datagram(id, socket, plan),
+            _ => self.try_stream(id, socket, plan),
+        }
+    }
+
+    fn try_datagram(&mut self, id: RequestId, socket: SocketId, plan: &SendPlan) -> May {
+        let Some(Socket::Datagrams(queue)) = self.state.sockets.get(usize::from(socket.0)) else {
+            return May::default();
+        };
+        let len = plan.len_bytes();
+        if queue.is_shut {
+            return May::fail(errno::EPIPE, Rule::SendBrokenPipe);
+        }
+        if len > queue.longest {
+            return May::fail(errno::EMSGSIZE, Rule::DatagramLength);
+        }
+        if !queue.is_connected {
+            return May::fail(errno::EDESTADDRREQ, Rule::DatagramNeedsAddress);
+        }
+        if plan.corks {
+            self.give_up("MSG_MORE on a datagram socket");
+            return May::default();
+        }
+        if plan.notice.is_some() && len > 0 && plan.pages() > FRAGMENTS_MAX {
+            self.give_up("a zero-copy datagram of more than 17 pages");
+            return May::default();
+        }
+        let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
+        if mapped < len {
+            return May::fail(errno::EFAULT, Rule::SendMemoryReadable);
+        }
+        let mut may = May::exactly(len, Rule::DatagramWhole);
+        if queue.is_refused {
+            may.errors.push((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
+        }
+        let mut segments = Vec::new();
+        for (addr, len) in &plan.ranges {
+            self.space().segments(*addr, *len, &mut segments);
+        }
+        let is_async = self.request(id).is_async;
+        let user_data = self.request(id).user_data;
+        if let Some(Socket::Datagrams(queue)) = self.state.sockets.get_mut(usize::from(socket.0)) {
+            queue.enqueue(id, user_data, segments, len, is_async);
+        }
+        may
+    }
+
+    /// The socket whose open near end has this descriptor.
+    fn open_socket(&self, fd: i32) -> Option<SocketId> {
+        let (socket, end) = socket_of(fd)?;
+        match (self.state.sockets.get(usize::from(socket.0))?, end) {
+            (Socket::Stream(stream), End::Near) => stream.open.then_some(socket),
+            (Socket::Datagrams(queue), End::Near) => queue.is_open.then_some(socket),
+            (_, End::Near) => Some(socket),
+            (_, End::Far) => None,
+        }
+    }
+
+    fn try_stream(&mut self, id: RequestId, socket: SocketId, plan: &SendPlan) -> May {
+        let len = plan.len_bytes();
+        let Some(stream) = self.stream(socket) else { return May::default() };
+        match stream.connection {
+            Connection::Open => {}
+            Connection::Broken if stream.is_unix && !stream.was_connected => {
+                return May::fail(errno::ENOTCONN, Rule::SendNotConnected);
+            }
+            Connection::Broken => return May::fail(errno::EPIPE, Rule::SendBrokenPipe),
+            Connection::Reset(_) => return after_reset(),
+        }
+        if len == 0 {
+            return May::exactly(0, Rule::SendZeroIsZero);
+        }
+        let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
+        let room = match stream.room_for(mapped) {
+            Room::Enough if self.request(id).waited => Room::Unknown,
+            room => room,
+        };
+        let may = if mapped < len {
+            fault(mapped, room, plan)
+        } else {
+            first_try(len, room, plan, self.has_fault(Fault::OneByteShort))
+        };
+        if mapped > 0 {
+            let mut segments = Vec::new();
+            for (addr, len) in &plan.ranges {
+                self.space().segments(*addr, *len, &mut segments);
+            }
+            let send = SocketSend {
+                socket,
+                segments,
+                len_bytes: mapped,
+                retries: plan.retry == Retry::UntilAll,
+                zero_copy: plan.notice.is_some(),
+            };
+            let room = if may.errors.is_empty() { room } else { Room::Unknown };
+            if may.bytes.is_some() || may.waiting {
+                let loose = self.request(id).is_async;
+                let beside = std::mem::take(&mut self.state.beside);
+                let stream = self.stream_mut(socket).expect("looked up above");
+                stream.enqueue(id, send, room, loose, &beside);
+                if plan.corks {
+                    stream.cork(id);
+                }
+                self.state.beside = beside;
+            }
+            if room == Room::Enough {
+                self.attach(id);
+            }
+        }
+        may
+    }
+
+    fn attach(&mut self, id: RequestId) {
+        if let Some(notice) = &mut self.request_mut(id).notice {
+            notice.stage = notice.stage.after(NoticeEvent::Attach).unwrap_or(notice.stage);
+        }
+    }
+
+    /// How many bytes of the ranges can be read before the first that cannot.
+    fn readable(&self, ranges: &[(u64, u64)]) -> u64 {
+        let mut sum = 0;
+        for (addr, len) in ranges {
+            let prefix = self.space().readable_prefix(*addr, *len);
+            sum += prefix;
+            if prefix < *len {
+                break;
+            }
+        }
+        sum
+    }
+}
+
+/// The errors of a connection that the peer reset; which of them is judged when one is seen.
+pub(super) fn after_reset() -> May {
+    May {
+        errors: vec![
+            (Errno(errno::ECONNRESET), Rule::SendResetOnce),
+            (Errno(errno::EPIPE), Rule::SendBrokenPipe),
+        ],
+        ..May::default()
+    }
+}
+
+/// A send whose memory ends after `mapped` bytes.
+fn fault(mapped: u64, room: Room, plan: &SendPlan) -> May {
+    let mut may = May::fail(errno::EFAULT, Rule::SendMemoryReadable);
+    if room == Room::None {
+        if plan.retry == Retry::Never {
+            may.errors.push((Errno(errno::EAGAIN), Rule::SendDontwait));
+        } else {
+            may = May { waiting: true, ..May::default() };
+        }
+    } else if mapped > 0 {
+        may.bytes = Some(Counts { least: 1, most: mapped, rule: Rule::SendFaultKeepsPrefix });
+        may.waiting = room == Room::Unknown && plan.retry != Retry::Never;
+    }
+    may
+}
+
+/// A send of `len` readable bytes.
+fn first_try(len: u64, room: Room, plan: &SendPlan, one_short: bool) -> May {
+    let some = Counts { least: 1, most: len, rule: Rule::SendSomeWhenRoom };
+    let again = (Errno(errno::EAGAIN), Rule::SendDontwait);
+    match (room, plan.retry) {
+        (Room::Enough, _) if one_short => May::exactly(len - 1, Rule::SendWholeWhenRoom),
+        (Room::Enough, _) => May::exactly(len, Rule::SendWholeWhenRoom),
+        (Room::None, Retry::Never) => May { errors: vec![again], ..May::default() },
+        (Room::None, _) => May { waiting: true, ..May::default() },
+        (Room::Unknown, Retry::Never) => May { bytes: Some(some), errors: vec![again], waiting: false },
+        (Room::Unknown, Retry::UntilAll) => {
+            let whole = Counts { least: len, most: len, rule: Rule::SendWaitallWhole };
+            May { bytes: Some(whole), errors: Vec::new(), waiting: true }
+        }
+        (Room::Unknown, Retry::UntilSome) => May { bytes: Some(some), errors: Vec::new(), waiting: true },
+    }
+}
+
+/// Pages that one packet can refer to (`MAX_SKB_FRAGS`).
+const FRAGMENTS_MAX: u64 = 17;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_send_with_room_is_whole_and_one_without_waits() {
+        let plan = SendPlan {
+            fd: 600,
+            fixed_file: false,
+            ranges: vec![(0x1000, 10)],
+            fixed: None,
+            notice: None,
+            retry: Retry::UntilSome,
+            short_is_failure: false,
+            poll_first: false,
+            corks: false,
+            seeks: false,
+            is_write: false,
+        };
+        assert_eq!(first_try(10, Room::Enough, &plan, false), May::exactly(10, Rule::SendWholeWhenRoom));
+        assert!(first_try(10, Room::None, &plan, false).waiting);
+        let dont_wait = SendPlan { retry: Retry::Never, ..plan };
+        let again = May::fail(errno::EAGAIN, Rule::SendDontwait);
+        assert_eq!(first_try(10, Room::None, &dont_wait, false), again);
+    }
+}
