@@ -16,8 +16,8 @@ pub(crate) const OUTQ: libc::Ioctl = libc::TIOCOUTQ;
 /// How long is waited before looking again, where the kernel gives no sign: an acknowledgement has no
 /// readiness of its own.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// Bytes of one read.
-const READ_BYTES: usize = 256 << 10;
+/// Bytes of one read; a datagram fits.
+pub(crate) const READ_BYTES: usize = 256 << 10;
 
 /// A socket of a running program.
 #[derive(Debug)]
@@ -67,7 +67,13 @@ impl Live {
     }
 
     /// Reads so much, within `patience`.
-    pub(crate) fn drain(&mut self, amount: Amount, patience: Duration, haul: &mut Haul) -> Waited {
+    pub(crate) fn drain(
+        &mut self,
+        amount: Amount,
+        patience: Duration,
+        scratch: &mut [u8],
+        haul: &mut Haul,
+    ) -> Waited {
         let deadline = Instant::now() + patience;
         self.pair.widen();
         loop {
@@ -78,12 +84,12 @@ impl Live {
             if wanted == 0 && self.filler.is_read() {
                 return Waited::Enough;
             }
-            match self.read(wanted, haul) {
+            match self.read(wanted, scratch, haul) {
                 Read::Some => {}
                 Read::Over => return if wanted == u64::MAX { Waited::Enough } else { Waited::GaveUp },
                 Read::Nothing if wanted == u64::MAX && self.at_rest() => {
                     // What was on its way when the first look was taken has arrived by now.
-                    if !matches!(self.read(wanted, haul), Read::Some) {
+                    if !matches!(self.read(wanted, scratch, haul), Read::Some) {
                         return Waited::Enough;
                     }
                 }
@@ -100,26 +106,24 @@ impl Live {
     }
 
     /// Reads once, without waiting.
-    fn read(&mut self, wanted: u64, haul: &mut Haul) -> Read {
+    fn read(&mut self, wanted: u64, scratch: &mut [u8], haul: &mut Haul) -> Read {
         let Some(far) = &self.pair.far else { return Read::Over };
         if self.ended.is_some() {
             return Read::Over;
         }
         let stream = self.pair.is_stream();
-        let before = haul.bytes.len();
-        let to_filler = self.filler.unread();
-        let room = match (stream, to_filler) {
-            (false, _) => 1 << 16,
-            (true, 0) => wanted.min(READ_BYTES as u64) as usize,
-            (true, unread) => unread.min(READ_BYTES),
+        let room = match self.filler.unread() {
+            0 if stream => usize::try_from(wanted).unwrap_or(usize::MAX),
+            0 => usize::MAX,
+            unread => unread,
         };
-        haul.bytes.resize(before + room, 0);
-        let moved = sys::receive(far.as_fd(), &mut haul.bytes[before..]);
-        let came = if let Moved::Bytes(n) = moved { n } else { 0 };
-        haul.bytes.truncate(before + came);
-        if to_filler > 0 && came > 0 {
-            haul.spoilt |= !self.filler.take(&haul.bytes[before..]);
-            haul.bytes.truncate(before);
+        let room = room.min(scratch.len());
+        let moved = sys::receive(far.as_fd(), &mut scratch[..room]);
+        let came = if let Moved::Bytes(n) = moved { &scratch[..n] } else { &[] };
+        if self.filler.is_read() {
+            haul.bytes.extend_from_slice(came);
+        } else {
+            haul.spoilt |= !self.filler.take(came);
         }
         match moved {
             Moved::Bytes(0) if stream => self.end(PeerEnd::EndOfFile, haul),

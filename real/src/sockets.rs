@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use uringspec_model::program::{End, Lane, SocketId, SocketKind, SocketSetup, SocketState, fd_of};
 
+use crate::namespace::Network;
 use crate::skip::Skip;
 use crate::sys::{self, check};
 
@@ -15,6 +16,8 @@ use crate::sys::{self, check};
 const BUFFER_BYTES: u32 = 212_992;
 /// The receive buffer behind a gate; the kernel makes 8192 of it.
 const GATE_RCVBUF_BYTES: u32 = 4096;
+/// The send buffer that a full gate fills, which takes the longer the larger it is.
+const FULL_SNDBUF_BYTES: u32 = 65536;
 /// Listeners that are kept; more would be closed and made again.
 const LISTENERS_MAX: usize = 32;
 
@@ -32,8 +35,9 @@ pub(crate) struct Pair {
 }
 
 /// Listening sockets are kept from program to program, by family and receive buffer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Listeners {
+    network: Network,
     open: BTreeMap<(bool, u32), (OwnedFd, Address)>,
 }
 
@@ -83,13 +87,9 @@ impl Pair {
         self.narrow = false;
     }
 
-    /// Closes the far end so that a TCP peer gets a reset.
+    /// Closes the far end so that a TCP peer gets a reset: it has `SO_LINGER` from its listener.
     pub(crate) fn reset_far(&mut self) {
-        let Some(far) = self.far.take() else { return };
-        if self.is_tcp() {
-            // Accepted sockets have this from their listener; it is said again in case it was lost.
-            let _ = sys::set_option(far.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, RESET_ON_CLOSE);
-        }
+        self.far = None;
     }
 
     /// Ends both ends, leaving nothing behind in the kernel.
@@ -110,7 +110,10 @@ fn make(setup: &SocketSetup, listeners: &mut Listeners) -> io::Result<(OwnedFd, 
     let connected = setup.state == SocketState::Connected;
     let v6 = matches!(setup.kind, SocketKind::Tcp6 | SocketKind::Udp6);
     let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
-    let sndbuf = setup.sndbuf_bytes.unwrap_or(BUFFER_BYTES);
+    let sndbuf = setup.sndbuf_bytes.unwrap_or(match setup.lane {
+        Lane::Loopback | Lane::Gate => BUFFER_BYTES,
+        Lane::GateFull => FULL_SNDBUF_BYTES,
+    });
     match setup.kind {
         SocketKind::Tcp4 | SocketKind::Tcp6 => {
             let near = sys::socket(family, libc::SOCK_STREAM)?;
@@ -161,6 +164,11 @@ fn set_buffer(fd: &OwnedFd, which: libc::c_int, bytes: u32) -> io::Result<()> {
 }
 
 impl Listeners {
+    /// None yet.
+    pub(crate) fn new(network: Network) -> Listeners {
+        Listeners { network, open: BTreeMap::new() }
+    }
+
     /// Connects `near` and returns the accepted end.
     fn connect(&mut self, near: &OwnedFd, v6: bool, rcvbuf: u32) -> io::Result<OwnedFd> {
         if self.open.len() >= LISTENERS_MAX && !self.open.contains_key(&(v6, rcvbuf)) {
@@ -183,7 +191,8 @@ impl Listeners {
             // SAFETY: the descriptor was just made, so nobody else owns it.
             let far = unsafe { OwnedFd::from_raw_fd(fd) };
             // On the host's own loopback anybody could have connected.
-            if Address::peer_of(&far).is_ok_and(|peer| Address::of(near).is_ok_and(|own| own.same(&peer))) {
+            let same = || Ok::<_, io::Error>(Address::peer_of(&far)?.port() == Address::of(near)?.port());
+            if self.network == Network::Own || same()? {
                 return Ok(far);
             }
         }
@@ -273,11 +282,6 @@ impl Address {
         // SAFETY: the storage is large and aligned enough for every address, and any bytes are one.
         let v4 = unsafe { (&raw const self.storage).cast::<libc::sockaddr_in>().read() };
         u16::from_be(v4.sin_port)
-    }
-
-    fn same(&self, other: &Address) -> bool {
-        // All is loopback, so ports tell connections apart.
-        self.port() == other.port()
     }
 }
 

@@ -13,7 +13,7 @@ use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
 use crate::admit::{Ground, admit};
 use crate::lanes::{close_gate, room};
 use crate::limits::Credentials;
-use crate::peer::{Haul, Live};
+use crate::peer::{Haul, Live, READ_BYTES};
 use crate::ring::{Ring, Waited};
 use crate::runs::Origins;
 use crate::skip::Skip;
@@ -37,6 +37,8 @@ pub(crate) trait Observer {
 pub(crate) struct Stage {
     window: Window,
     listeners: Listeners,
+    /// What peers read into.
+    scratch: Vec<u8>,
     credentials: Credentials,
     ground: Ground,
     step_patience: Duration,
@@ -47,6 +49,7 @@ struct Scene<'a, O> {
     program: &'a Program,
     patience: Duration,
     window: &'a mut Window,
+    scratch: &'a mut [u8],
     rings: Vec<Ring>,
     sockets: Vec<Live>,
     generations: Vec<Generation>,
@@ -79,7 +82,8 @@ impl Stage {
         step_patience: Duration,
     ) -> Result<Stage, Skip> {
         let window = Window::reserve()?;
-        Ok(Stage { window, listeners: Listeners::default(), credentials, ground, step_patience })
+        let (listeners, scratch) = (Listeners::new(ground.network), vec![0; READ_BYTES]);
+        Ok(Stage { window, listeners, scratch, credentials, ground, step_patience })
     }
 
     /// Runs a program.
@@ -89,6 +93,7 @@ impl Stage {
             program,
             patience: self.step_patience,
             window: &mut self.window,
+            scratch: &mut self.scratch,
             rings: Vec::with_capacity(program.rings.len()),
             sockets: Vec::with_capacity(program.sockets.len()),
             generations: vec![Generation(0); program.regions.len()],
@@ -202,7 +207,7 @@ impl<O: Observer> Scene<'_, O> {
     fn drain(&mut self, id: SocketId, amount: Amount, patience: Duration) -> Result<Waited, Skip> {
         let mut haul = Haul::default();
         let live = &mut self.sockets[usize::from(id.0)];
-        let waited = live.drain(amount, patience, &mut haul);
+        let waited = live.drain(amount, patience, self.scratch, &mut haul);
         let stream = live.pair.is_stream();
         if haul.spoilt {
             return Err(Skip::Told("the gate's own bytes came back changed".into()));

@@ -18,7 +18,7 @@ const PROGRAMS: usize = 10_000;
 
 /// What a process holds.
 #[derive(Debug, PartialEq, Eq)]
-struct Holdings {
+pub(crate) struct Holdings {
     descriptors: usize,
     mappings: usize,
     threads: usize,
@@ -27,7 +27,7 @@ struct Holdings {
 }
 
 impl Holdings {
-    fn of(pid: u32) -> Holdings {
+    pub(crate) fn of(pid: u32) -> Holdings {
         let entries = |folder: &str| fs::read_dir(format!("/proc/{pid}/{folder}")).map_or(0, Iterator::count);
         let lines = |file: &str| {
             fs::read_to_string(format!("/proc/{pid}/{file}")).map_or(0, |text| text.lines().count())
@@ -43,7 +43,7 @@ impl Holdings {
 
     /// Rings and sockets end a little later than they are closed.
     #[track_caller]
-    fn come_back(&self, pid: u32) {
+    pub(crate) fn come_back(&self, pid: u32) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let now = Holdings::of(pid);

@@ -2,6 +2,7 @@
 //! name.
 
 mod build;
+mod chaos;
 mod clean;
 mod gate;
 mod loopback;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         ("gate", gate::TESTS),
         ("rooms", rooms::TESTS),
         ("lost", lost::TESTS),
+        ("chaos", chaos::TESTS),
         ("clean", clean::TESTS),
     ] {
         for (name, test) in tests {
