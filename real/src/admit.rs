@@ -17,7 +17,17 @@ use crate::targets;
 use crate::window;
 
 /// The opcodes that are submitted. Beside these only numbers that no request has on this kernel are.
-pub(crate) const LIVE_OPCODES: &[u8] = &[op::NOP, op::SEND, op::SENDMSG, op::SEND_ZC, op::SENDMSG_ZC];
+pub(crate) const LIVE_OPCODES: &[u8] = &[
+    op::NOP,
+    op::SEND,
+    op::SENDMSG,
+    op::SEND_ZC,
+    op::SENDMSG_ZC,
+    op::WRITE,
+    op::WRITEV,
+    op::WRITE_FIXED,
+    op::ASYNC_CANCEL,
+];
 
 /// The setup flags that a ring may have. `SQPOLL` is not among them: what a submission returns and when
 /// its entries are read is another contract.
@@ -141,6 +151,13 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
         Step::Register { what: Register::Buffers(iovecs), .. } => {
             iovecs.iter().try_for_each(|iovec| admit_address("a buffer", iovec.addr))
         }
+        Step::Register { what: Register::UpdateBuffers { iovecs, .. }, .. } => {
+            iovecs.iter().try_for_each(|iovec| admit_address("a buffer", iovec.addr))
+        }
+        Step::Register { what: Register::Files(files), .. } => {
+            let known = files.iter().flatten().all(|index| usize::from(*index) < program.sockets.len());
+            if known { Ok(()) } else { refuse("a registered file must be a socket of the program".into()) }
+        }
         Step::Rewrite { region } => match program.regions.get(usize::from(region.0)) {
             Some(r) if r.contents == Contents::Stamped && r.protection == Protection::ReadWrite => Ok(()),
             _ => refuse("a rewrite needs a stamped region that can be written".into()),
@@ -165,7 +182,11 @@ fn admit_sqe(program: &Program, sqe: &Sqe, ground: Ground) -> Result<(), Skip> {
     if sqe.opcode == op::NOP {
         return Ok(());
     }
-    // A fixed file is an index, and no table is ever registered.
+    if sqe.opcode == op::ASYNC_CANCEL {
+        // It reaches only requests of its own ring, and those are the program's.
+        return Ok(());
+    }
+    // A fixed file is an index into a table of the program's sockets.
     if sqe.flags & sqe_flag::FIXED_FILE == 0 && (0..FD_BASE).contains(&sqe.fd) {
         return refuse(format!("descriptor {}; accepted are negative ones and {FD_BASE} on", sqe.fd));
     }

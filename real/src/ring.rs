@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::{align_of, size_of, transmute};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, squeue};
@@ -207,18 +208,54 @@ impl Ring {
 
     /// Registers buffers: zero, or a negated errno.
     pub(crate) fn register_buffers(&mut self, iovecs: &[Iovec]) -> i64 {
-        let raw: Vec<libc::iovec> = iovecs
-            .iter()
-            .map(|iovec| libc::iovec {
-                iov_base: std::ptr::without_provenance_mut(iovec.addr as usize),
-                iov_len: iovec.len_bytes as usize,
-            })
-            .collect();
+        let raw = raw_iovecs(iovecs);
         // SAFETY: the kernel pins the pages itself; they lie in the window, which outlives the ring, and a
         // later mapping over them leaves the pinned pages alone.
         let result = unsafe { self.uring.submitter().register_buffers(&raw) };
         self.has_buffers |= result.is_ok();
         returned(result.map(|()| 0))
+    }
+
+    /// Registers a table of empty entries: zero, or a negated errno.
+    pub(crate) fn register_sparse(&mut self, count: u32) -> i64 {
+        let result = self.uring.submitter().register_buffers_sparse(count);
+        self.has_buffers |= result.is_ok();
+        returned(result.map(|()| 0))
+    }
+
+    /// Replaces entries of the table: how many, or a negated errno.
+    pub(crate) fn update_buffers(&mut self, offset: u32, iovecs: &[Iovec]) -> i64 {
+        let raw = raw_iovecs(iovecs);
+        let update = RsrcUpdate2 {
+            offset,
+            resv: 0,
+            data: raw.as_ptr() as u64,
+            tags: 0,
+            nr: raw.len() as u32,
+            resv2: 0,
+        };
+        // SAFETY: the structure has the kernel's layout (asserted below), and it and the iovecs live
+        // through the call; the pages are pinned as those of `register_buffers` are.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                self.uring.as_raw_fd(),
+                IORING_REGISTER_BUFFERS_UPDATE,
+                std::ptr::from_ref(&update),
+                size_of::<RsrcUpdate2>(),
+            )
+        };
+        if result >= 0 { result } else { returned(Err(io::Error::last_os_error())) }
+    }
+
+    /// Registers files: zero, or a negated errno.
+    pub(crate) fn register_files(&mut self, files: &[i32]) -> i64 {
+        returned(self.uring.submitter().register_files(files).map(|()| 0))
+    }
+
+    /// Unregisters files: zero, or a negated errno.
+    pub(crate) fn unregister_files(&mut self) -> i64 {
+        returned(self.uring.submitter().unregister_files().map(|()| 0))
     }
 
     /// Unregisters buffers: zero, or a negated errno.
@@ -269,6 +306,29 @@ fn returned(result: io::Result<i64>) -> i64 {
 fn is_final(returned: i64) -> bool {
     returned < 0
         && ![libc::ETIME, libc::EINTR, libc::EAGAIN, libc::EBUSY].map(|e| -i64::from(e)).contains(&returned)
+}
+
+/// `IORING_REGISTER_BUFFERS_UPDATE` of `enum io_uring_register_op`.
+const IORING_REGISTER_BUFFERS_UPDATE: libc::c_uint = 16;
+
+/// `struct io_uring_rsrc_update2`; the crate's call hides how many entries were replaced.
+#[repr(C)]
+struct RsrcUpdate2 {
+    offset: u32,
+    resv: u32,
+    data: u64,
+    tags: u64,
+    nr: u32,
+    resv2: u32,
+}
+const _: () = assert!(size_of::<RsrcUpdate2>() == 32);
+
+fn raw_iovecs(iovecs: &[Iovec]) -> Vec<libc::iovec> {
+    let raw = |iovec: &Iovec| libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(iovec.addr as usize),
+        iov_len: iovec.len_bytes as usize,
+    };
+    iovecs.iter().map(raw).collect()
 }
 
 #[cfg(test)]

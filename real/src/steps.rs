@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{Generation, RegionId};
-use uringspec_model::program::{Amount, Program, Register, RingId, RingSetup, SocketId, Step, Until};
+use uringspec_model::program::{
+    Amount, End, Program, Register, RingId, RingSetup, SocketId, Step, Until, fd_of,
+};
 use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
 
 use crate::admit::{Ground, admit};
@@ -151,7 +153,15 @@ impl<O: Observer> Scene<'_, O> {
                 let ring = &mut self.rings[usize::from(ring.0)];
                 let returned = match what {
                     Register::Buffers(iovecs) => ring.register_buffers(iovecs),
+                    Register::SparseBuffers(count) => ring.register_sparse(*count),
+                    Register::UpdateBuffers { offset, iovecs } => ring.update_buffers(*offset, iovecs),
                     Register::UnregisterBuffers => ring.unregister_buffers(),
+                    Register::Files(files) => {
+                        let near = |index: &u16| fd_of(SocketId(*index), End::Near);
+                        let files: Vec<i32> = files.iter().map(|f| f.as_ref().map_or(-1, near)).collect();
+                        ring.register_files(&files)
+                    }
+                    Register::UnregisterFiles => ring.unregister_files(),
                 };
                 self.see(What::Returned(returned));
             }

@@ -52,6 +52,8 @@ pub(crate) fn of_sqe<E>(
                 each(Role::Data, sqe.addr, sqe.len.into())
             }
         }
+        op::WRITE | op::WRITE_FIXED => each(Role::Data, sqe.addr, sqe.len.into()),
+        op::WRITEV => of_iovecs(program, sqe.addr, sqe.len.into(), each),
         op::SENDMSG | op::SENDMSG_ZC => {
             each(Role::Message, sqe.addr, 56)?;
             let Some(header) = peek::<7>(program, sqe.addr) else { return Ok(()) };

@@ -157,6 +157,15 @@ impl World<'_> {
         self.fail_waiting(socket, if is_unix { broken } else { super::attempt::after_reset().errors });
     }
 
+    fn is_open(&self, socket: SocketId) -> bool {
+        match self.state.sockets.get(usize::from(socket.0)) {
+            Some(Socket::Stream(stream)) => stream.open,
+            Some(Socket::Datagrams(queue)) => queue.is_open,
+            Some(Socket::NotASocket) => true,
+            None => false,
+        }
+    }
+
     fn close_own(&mut self, socket: SocketId) {
         match self.state.sockets.get_mut(usize::from(socket.0)) {
             Some(Socket::Stream(stream)) => stream.open = false,
@@ -207,10 +216,17 @@ impl World<'_> {
             return;
         }
         let sockets = self.law.program.sockets.len();
+        let closed: Vec<u16> = (0..sockets as u16).filter(|i| !self.is_open(SocketId(*i))).collect();
         let Some(state) = self.state.rings.get_mut(usize::from(ring.0)) else { return };
         let files = match what {
             Register::Files(_) if state.files.is_some() => {
                 Some(Err((Errno(errno::EBUSY), Rule::FilesRegisterOnce)))
+            }
+            Register::Files(files) if files.is_empty() => {
+                Some(Err((Errno(errno::EINVAL), Rule::FilesRegisterOnce)))
+            }
+            Register::Files(files) if files.iter().flatten().any(|f| closed.contains(f)) => {
+                Some(Err((Errno(errno::EBADF), Rule::SendBadDescriptor)))
             }
             Register::Files(files) => {
                 let socket = |index: &u16| (usize::from(*index) < sockets).then_some(SocketId(*index));
