@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 
-use crate::case::lower::{self, Lowered};
+use crate::case::lowered::Lowered;
 use crate::case::{self, Case, CaseError};
 
 static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/cases");
@@ -121,8 +121,8 @@ impl Found {
     /// Reads and lowers the case.
     pub fn read(self) -> Result<Loaded, CaseError> {
         let case = case::parse(&self.file, &self.text)?;
-        lower::check_names(&self.file, &self.text, &case)?;
-        let lowered = lower::lower(&self.file, &self.text, &case)?;
+        case::check_names(&self.file, &self.text, &case)?;
+        let lowered = case::lower(&self.file, &self.text, &case)?;
         Ok(Loaded { found: self, case, lowered })
     }
 }

@@ -12,13 +12,11 @@ use uringspec_model::cqe::{Completion, Cqe, Res, Usage};
 use uringspec_model::memory::{Generation, Region};
 use uringspec_model::trace::Run;
 
-use crate::case::lower::{Expectation, Expected, Lowered, PlacedArrival};
+use crate::case::lowered::{Expectation, Expected, Lowered, PlacedArrival};
 use crate::case::print::patterns_words;
 use crate::case::{self, ExpectLine, Pattern, ResPattern, Silence, Upto, UsagePattern};
+use crate::marks::{Mark, ends_reached, product, requests};
 use crate::outcome::{Block, Outcome};
-
-/// The most combinations of independent alternatives in one block; more need `outcome` blocks.
-const COMBINATIONS_MAX: usize = 4096;
 
 /// What came and was not listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,36 +29,6 @@ pub struct Mismatch {
     pub came: String,
     /// What was listed.
     pub listed: Vec<String>,
-}
-
-/// Something in the list that must be reached on the model.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mark {
-    /// One alternative for each request line of one joint outcome.
-    Combination {
-        /// The index of the expectation.
-        expectation: usize,
-        /// The joint outcome.
-        outcome: usize,
-        /// The alternative of each request line.
-        alternatives: Vec<usize>,
-    },
-    /// An end of a range.
-    End {
-        /// The index of the expectation.
-        expectation: usize,
-        /// The joint outcome, its line, the alternative, the pattern.
-        place: [usize; 4],
-        /// The count that must come.
-        count: u64,
-    },
-    /// An alternative of a `received` line.
-    Arrival {
-        /// The index of the expectation.
-        expectation: usize,
-        /// The alternative.
-        alternative: usize,
-    },
 }
 
 /// Compares one outcome with the list; says which marks it reached.
@@ -88,76 +56,6 @@ pub fn within(lowered: &Lowered, outcome: &Outcome) -> Result<BTreeSet<Mark>, Mi
     Ok(marks)
 }
 
-/// Everything that must be reached on the model, or the line that lists too much.
-pub fn required(lowered: &Lowered) -> Result<BTreeSet<Mark>, Mismatch> {
-    let mut marks = BTreeSet::new();
-    for (index, expectation) in lowered.expectations.iter().enumerate() {
-        match &expectation.what {
-            Expected::Returned(_) => {}
-            Expected::Arrivals(arrivals) => marks.extend(
-                (0..arrivals.len()).map(|alternative| Mark::Arrival { expectation: index, alternative }),
-            ),
-            Expected::Completions(expect) => {
-                for (number, outcome) in expect.outcomes.iter().enumerate() {
-                    let every = |(_, alternatives): (usize, &[case::Noted<Vec<Pattern>>])| {
-                        (0..alternatives.len()).collect::<Vec<_>>()
-                    };
-                    let choices: Vec<_> = requests(outcome).map(|(l, _, a)| every((l, a))).collect();
-                    let combinations = product(&choices).ok_or_else(|| Mismatch {
-                        step: expectation.step,
-                        line: expectation.line,
-                        came: format!("more than {COMBINATIONS_MAX} combinations of alternatives"),
-                        listed: vec!["`outcome` blocks that list the joint outcomes".into()],
-                    })?;
-                    marks.extend(combinations.into_iter().map(|alternatives| Mark::Combination {
-                        expectation: index,
-                        outcome: number,
-                        alternatives,
-                    }));
-                    marks.extend(ends(index, number, outcome));
-                }
-            }
-        }
-    }
-    Ok(marks)
-}
-
-/// A mark in the words of the case, and its line.
-pub fn mark_words(lowered: &Lowered, mark: &Mark) -> (u32, String) {
-    let (index, words) = match mark {
-        Mark::Arrival { expectation, alternative } => {
-            let Some(Expected::Arrivals(arrivals)) = lowered.expectations.get(*expectation).map(|e| &e.what)
-            else {
-                return (0, String::new());
-            };
-            (expectation, arrivals.get(*alternative).map(|a| a.words.clone()).unwrap_or_default())
-        }
-        Mark::Combination { expectation, outcome, alternatives } => {
-            let words: Vec<String> = listed_outcome(lowered, *expectation, *outcome)
-                .into_iter()
-                .flat_map(requests)
-                .zip(alternatives)
-                .map(|((_, user_data, all), n)| format!("#{user_data} {}", patterns_words(&all[*n].what)))
-                .collect();
-            (expectation, words.join(", "))
-        }
-        Mark::End { expectation, place: [outcome, line, ..], count } => {
-            let request = listed_outcome(lowered, *expectation, *outcome)
-                .and_then(|outcome| requests(outcome).find(|(l, ..)| l == line))
-                .map_or(0, |(_, user_data, _)| user_data);
-            (expectation, format!("#{request} {count}, an end of its range"))
-        }
-    };
-    (lowered.expectations.get(*index).map_or(0, |e| e.line), words)
-}
-
-fn listed_outcome(lowered: &Lowered, expectation: usize, outcome: usize) -> Option<&case::Outcome> {
-    match &lowered.expectations.get(expectation)?.what {
-        Expected::Completions(expect) => expect.outcomes.get(outcome),
-        Expected::Returned(_) | Expected::Arrivals(_) => None,
-    }
-}
-
 fn returned(expectation: &Expectation, expected: i64, outcome: &Outcome) -> Result<(), Mismatch> {
     let came = outcome.returned.get(&expectation.step);
     if came == Some(&expected) {
@@ -172,14 +70,6 @@ fn returned(expectation: &Expectation, expected: i64, outcome: &Outcome) -> Resu
         line: expectation.line,
         came: came.map_or("nothing was returned".into(), |value| words(*value)),
         listed: vec![words(expected)],
-    })
-}
-
-/// The request lines of an outcome: line, user data, alternatives.
-fn requests(outcome: &case::Outcome) -> impl Iterator<Item = (usize, u64, &[case::Noted<Vec<Pattern>>])> {
-    outcome.lines.iter().enumerate().filter_map(|(n, line)| match &line.what {
-        ExpectLine::Request(user_data, alternatives) => Some((n, *user_data, alternatives.as_slice())),
-        ExpectLine::Never(..) | ExpectLine::Order(_) => None,
     })
 }
 
@@ -358,44 +248,6 @@ fn same_stamps(x: &Run, at_x: u64, y: &Run, at_y: u64) -> bool {
     }
 }
 
-/// Both ends of every range in an outcome.
-fn ends(index: usize, number: usize, outcome: &case::Outcome) -> BTreeSet<Mark> {
-    let mut marks = BTreeSet::new();
-    for (line, _, alternatives) in requests(outcome) {
-        for (alternative, patterns) in alternatives.iter().enumerate() {
-            for (place, pattern) in patterns.what.iter().enumerate() {
-                if let Pattern::Result(ResPattern::Range(from, to), _) = pattern {
-                    let place = [number, line, alternative, place];
-                    marks.extend([*from, *to].map(|count| Mark::End { expectation: index, place, count }));
-                }
-            }
-        }
-    }
-    marks
-}
-
-/// The ends of ranges that a block reached with the chosen alternatives.
-fn ends_reached(
-    index: usize,
-    number: usize,
-    outcome: &case::Outcome,
-    chosen: &[usize],
-    block: &Block,
-) -> BTreeSet<Mark> {
-    let mut marks = ends(index, number, outcome);
-    let lines: Vec<_> = requests(outcome).collect();
-    marks.retain(|mark| {
-        let Mark::End { place: [_, line, alternative, place], count, .. } = mark else { return false };
-        let reached =
-            lines.iter().zip(chosen).find(|((l, ..), _)| l == line).is_some_and(|((_, user_data, _), n)| {
-                let came = block.by_request.get(user_data).and_then(|cqes| cqes.get(*place));
-                n == alternative && came.is_some_and(|cqe| i64::from(cqe.res) == *count as i64)
-            });
-        reached
-    });
-    marks
-}
-
 fn outcome_words(outcome: &case::Outcome) -> String {
     let words: Vec<String> = outcome
         .lines
@@ -414,20 +266,4 @@ fn outcome_words(outcome: &case::Outcome) -> String {
         })
         .collect();
     words.join("; ")
-}
-
-/// Every way to take one of each; `None` if there are too many.
-fn product(choices: &[Vec<usize>]) -> Option<Vec<Vec<usize>>> {
-    let mut all = vec![Vec::new()];
-    for choice in choices {
-        if all.len().checked_mul(choice.len())? > COMBINATIONS_MAX {
-            return None;
-        }
-        let longer = |head: &Vec<usize>| {
-            let head = head.clone();
-            choice.iter().map(move |n| [head.as_slice(), &[*n]].concat()).collect::<Vec<_>>()
-        };
-        all = all.iter().flat_map(longer).collect();
-    }
-    Some(all)
 }

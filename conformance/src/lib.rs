@@ -13,6 +13,7 @@ pub mod commands;
 pub mod expect;
 pub mod kernel;
 pub mod log;
+pub mod marks;
 pub mod outcome;
 pub mod output;
 pub mod report;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uringspec_model::cqe::{Completion, Cqe};
 use uringspec_model::trace::{Ending, Run, Trace, What};
 
-use crate::case::lower::{Expected, Lowered};
+use crate::case::lowered::{Expected, Lowered};
 
 /// What was seen at the steps of a case of which something is expected. Time, and the order of
 /// completions of different requests, play no part, except where `first` keeps it.

@@ -10,7 +10,7 @@ use uringspec_model::trace::{Trace, What};
 use uringspec_model::verdict::{Rejection, Verdict};
 
 use crate::case::Mode;
-use crate::case::lower::Lowered;
+use crate::case::lowered::Lowered;
 use crate::case::print::mode_word;
 use crate::catalog::Loaded;
 use crate::side_by_side::{Report, Side, Status};
@@ -50,7 +50,7 @@ pub fn page(loaded: &Loaded, report: &Report) -> Option<String> {
         Status::Mismatched { mismatch, trace } => {
             let page = head("rejected", mismatch.line) + "  the case lists something else\n";
             let arrow = arrow_at_step(trace, mismatch.step);
-            let mut below = vec![format!("came:   {}", mismatch.came)];
+            let mut below = vec![format!("came:    {}", mismatch.came)];
             below.extend(listed("listed:", &mismatch.listed));
             (page, Some(trace), arrow, below)
         }
@@ -134,11 +134,11 @@ fn listed(heading: &str, words: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for (n, words) in words.iter().take(ALLOWED_MAX).enumerate() {
         let heading = if n == 0 { heading } else { "" };
-        lines.push(format!("{heading:<8}{words}"));
+        lines.push(format!("{heading:<9}{words}"));
     }
     match words.len() {
-        0 => lines.push(format!("{heading:<8}nothing")),
-        n if n > ALLOWED_MAX => lines.push(format!("{:8}and {} more", "", n - ALLOWED_MAX)),
+        0 => lines.push(format!("{heading:<9}nothing")),
+        n if n > ALLOWED_MAX => lines.push(format!("{:9}and {} more", "", n - ALLOWED_MAX)),
         _ => {}
     }
     lines

@@ -10,11 +10,12 @@ use uringspec_model::rules::Rule;
 use uringspec_model::trace::{Ending, Trace};
 use uringspec_model::verdict::{Unclaimed, Verdict};
 
-use crate::case::lower::Lowered;
+use crate::case::lowered::Lowered;
 use crate::case::{Case, Mode};
 use crate::catalog::Loaded;
-use crate::expect::{self, Mark, Mismatch};
+use crate::expect::{self, Mismatch};
 use crate::kernel::{Kernel, NoTrace};
+use crate::marks::{self, Mark};
 use crate::outcome::Outcome;
 use crate::simulated::{broken_order, model_outcomes};
 
@@ -113,7 +114,7 @@ pub fn on_model(loaded: &Loaded, profile: &Profile, terms: Terms) -> Vec<Report>
 pub fn on_kernel(loaded: &Loaded, kernel: &mut Kernel, terms: Terms) -> Vec<Report> {
     let profile = kernel.profile().clone();
     reports(loaded, Side::Kernel, &profile, |lowered| match kernel.run(&lowered.program) {
-        Ok(trace) => kernel_status(&loaded.case, lowered, &profile, trace, terms),
+        Ok(trace) => kernel_status(&loaded.case, lowered, &profile, &trace, terms),
         Err(NoTrace::Skip(reason)) => Status::Skipped(reason),
         Err(NoTrace::Broken(reason)) => Status::Broken(reason),
     })
@@ -148,7 +149,7 @@ pub fn unmet(case: &Case, mode: Mode, profile: &Profile) -> Option<String> {
 
 fn model_status(case: &Case, lowered: &Lowered, profile: &Profile, terms: Terms) -> Status {
     let Ok(outcomes) = model_outcomes(lowered, profile) else { return Status::TooMany };
-    let mut required = match expect::required(lowered) {
+    let mut required = match marks::required(lowered) {
         Ok(required) => required,
         Err(mismatch) => return Status::Mismatched { mismatch, trace: Trace::default() },
     };
@@ -175,7 +176,7 @@ fn model_status(case: &Case, lowered: &Lowered, profile: &Profile, terms: Terms)
         }
     }
     let mut unreached: Vec<(u32, String)> =
-        required.iter().map(|mark| expect::mark_words(lowered, mark)).collect();
+        required.iter().map(|mark| marks::mark_words(lowered, mark)).collect();
     for deviation in case.deviations.iter().filter_map(|d| Deviation::from_id(&d.text)) {
         if !terms.contract && deviation.applies_to(profile) && !deviations.contains(&deviation) {
             unreached.push((1, format!("the deviation {deviation}")));
@@ -184,9 +185,9 @@ fn model_status(case: &Case, lowered: &Lowered, profile: &Profile, terms: Terms)
     if unreached.is_empty() { Status::Accepted { rules, deviations } } else { Status::Unreached(unreached) }
 }
 
-fn kernel_status(case: &Case, lowered: &Lowered, profile: &Profile, trace: Trace, terms: Terms) -> Status {
-    let outcome = Outcome::of(lowered, &trace);
-    match judged(case, lowered, profile, &outcome, &trace, terms) {
+fn kernel_status(case: &Case, lowered: &Lowered, profile: &Profile, trace: &Trace, terms: Terms) -> Status {
+    let outcome = Outcome::of(lowered, trace);
+    match judged(case, lowered, profile, &outcome, trace, terms) {
         Ok(fine) => Status::Accepted { rules: fine.rules, deviations: fine.deviations },
         Err(status) => *status,
     }

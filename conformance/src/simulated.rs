@@ -8,7 +8,7 @@ use uringspec_model::simulate::{TooMany, explore};
 use uringspec_model::trace::{Trace, What};
 
 use crate::case::ExpectLine;
-use crate::case::lower::{Expected, Lowered};
+use crate::case::lowered::{Expected, Lowered};
 use crate::outcome::Outcome;
 
 /// The most states that are walked for one case; more means that it is too large to be exact about.

@@ -9,7 +9,7 @@ use uringspec_model::program::{Amount, End, Iovec, Program, Register, Step, Unti
 use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{PeerEnd, Run, What};
 
-use crate::case::lower::CLOSED_FD;
+use crate::case::entry::CLOSED_FD;
 use crate::case::names::Names;
 use crate::case::place::{HOLE, MSGHDR_BYTES, WRAP};
 use crate::case::print::{segment_words, sqe_words};

@@ -1,6 +1,6 @@
 //! What is read is what is printed, and what is printed is what is read.
 
-use uringspec::case::lower::{Expected, Lowered};
+use uringspec::case::lowered::{Expected, Lowered};
 use uringspec::case::{self, Case, Data, Step, print};
 use uringspec::{catalog, words};
 use uringspec_model::program::Step as Do;
@@ -32,7 +32,7 @@ fn entries_are_read_back_from_the_program() {
     let mut read_back = 0;
     for found in catalog::all().expect("the cases stand beside this test") {
         let case = parsed(&found.file, &found.text);
-        for lowered in case::lower::lower(&found.file, &found.text, &case).expect("cases can be lowered") {
+        for lowered in case::lower(&found.file, &found.text, &case).expect("cases can be lowered") {
             read_back += check_read_back(&case, &lowered);
         }
     }
@@ -64,7 +64,7 @@ fn check_read_back(case: &Case, lowered: &Lowered) -> usize {
 fn a_step_knows_its_line() {
     for found in catalog::all().expect("the cases stand beside this test") {
         let case = parsed(&found.file, &found.text);
-        for lowered in case::lower::lower(&found.file, &found.text, &case).expect("cases can be lowered") {
+        for lowered in case::lower(&found.file, &found.text, &case).expect("cases can be lowered") {
             assert_eq!(lowered.lines.len(), lowered.program.steps.len());
             let line = |n: u32| found.text.lines().nth(n as usize - 1).unwrap_or("");
             for expectation in &lowered.expectations {

@@ -15,7 +15,7 @@ pub struct CaseError {
     pub message: String,
     /// What would be accepted there; empty where the message says it.
     pub expected: Vec<String>,
-    source: NamedSource<String>,
+    source: Box<NamedSource<String>>,
 }
 
 /// A refusal before the text it is about is known.
@@ -44,7 +44,7 @@ impl Refusal {
             at: At { start, end },
             message: self.message,
             expected: self.expected,
-            source: NamedSource::new(file, text.to_string()),
+            source: Box::new(NamedSource::new(file, text.to_string())),
         }
     }
 }
@@ -72,7 +72,7 @@ impl std::error::Error for CaseError {}
 
 impl Diagnostic for CaseError {
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.source)
+        Some(&*self.source)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -88,6 +88,12 @@ impl Diagnostic for CaseError {
             many => Some(Box::new(format!("expected one of: {}", many.join(", ")))),
         }
     }
+}
+
+/// Names that were declared and look like `word`, or what to declare where nothing was.
+pub(super) fn near_or(word: &str, names: impl Iterator<Item = String>, declare: &str) -> Vec<String> {
+    let near = near(word, names);
+    if near.is_empty() { vec![declare.into()] } else { near }
 }
 
 /// Names that look like `word`, best first; all of them if none does.

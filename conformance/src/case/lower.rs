@@ -2,134 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use uringspec_model::abi::{op, setup};
-use uringspec_model::deviation::Deviation;
-use uringspec_model::memory::RegionId;
-use uringspec_model::profile::Feature;
-use uringspec_model::program::{
-    Amount, End, Iovec, Lane, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketState,
-    Step as Do, Until,
-};
-use uringspec_model::rules::Rule;
-use uringspec_model::sqe::Sqe;
+use uringspec_model::program::{Amount, End, Iovec, Program, Register, RingId, Step as Do, Until};
 use winnow::Result;
 
-use super::error::{CaseError, Refusal, near};
-use super::names::Names;
+use super::error::{CaseError, Refusal};
+use super::lowered::{Expectation, Expected, Lowered, PlacedArrival, PlacedPiece};
 use super::place::Memory;
-use super::wants::Wants;
-use super::{Arrival, Case, Data, Expect, LentUntil, Mode, Name, Noted, RawField, ResPattern, Slot, SqeLine};
-use super::{Step, Target, Upto};
-
-/// A descriptor above all that a program opens.
-pub const CLOSED_FD: i32 = 999;
-
-/// The most sockets of a case, so that their descriptors stay below `CLOSED_FD`.
-const SOCKETS_MAX: usize = 64;
-/// The most rings of a case.
-const RINGS_MAX: usize = 8;
-/// The most entries of a submission queue (`IORING_MAX_ENTRIES`).
-const ENTRIES_MAX: u32 = 32768;
-
-/// A case on one kind of ring.
-#[derive(Clone, Debug)]
-pub struct Lowered {
-    /// The kind of ring.
-    pub mode: Mode,
-    /// What is done.
-    pub program: Program,
-    /// The line of each step in the case.
-    pub lines: Vec<u32>,
-    /// What is expected, in the order of the steps.
-    pub expectations: Vec<Expectation>,
-    /// The names of the case.
-    pub names: Names,
-}
-
-/// What is expected of one step.
-#[derive(Clone, Debug)]
-pub struct Expectation {
-    /// The index in `Program::steps`.
-    pub step: u32,
-    /// The line in the case.
-    pub line: u32,
-    /// What.
-    pub what: Expected,
-}
-
-/// What is expected.
-#[derive(Clone, Debug)]
-pub enum Expected {
-    /// The return value of the system call.
-    Returned(i64),
-    /// Completions.
-    Completions(Expect),
-    /// Bytes at the peer, in alternatives.
-    Arrivals(Vec<PlacedArrival>),
-}
-
-/// An alternative of what a peer got.
-#[derive(Clone, Debug)]
-pub struct PlacedArrival {
-    /// The bytes.
-    pub pieces: Vec<PlacedPiece>,
-    /// The result of a request for which this stands.
-    pub given: Option<(u64, ResPattern)>,
-    /// The alternative in the words of the case.
-    pub words: String,
-}
-
-/// A `Piece` whose buffer is known.
-#[derive(Clone, Copy, Debug)]
-pub struct PlacedPiece {
-    /// The buffer.
-    pub region: RegionId,
-    /// How often it had been rewritten.
-    pub generation: u16,
-    /// The first byte.
-    pub from: u64,
-    /// The byte behind the last.
-    pub to: Upto,
-}
+use super::wants::{self, Wants};
+use super::{Arrival, Case, Expect, LentUntil, Mode, Name, Noted, Slot, Step, Upto, entry, setup};
 
 /// Lowers a case that was read from `text`. There is at least one program.
 pub fn lower(file: &str, text: &str, case: &Case) -> std::result::Result<Vec<Lowered>, CaseError> {
     let lower_all = || -> Result<Vec<Lowered>, Refusal> {
-        let written = case.rings.iter().any(|ring| ring.what.flags != 0);
-        let modes = match case.modes.as_slice() {
-            [] if written => vec![Mode::AsWritten],
-            [] => vec![Mode::Plain, Mode::Defer],
-            _ if written => {
-                let at = case.rings.first().map(|ring| ring.at).unwrap_or_default();
-                return Err(Refusal::new(at, "a ring has flags although a `rings` line sets them")
-                    .expecting(["a ring without `flags=`", "no `rings` line"]));
-            }
-            modes => modes.to_vec(),
-        };
-        modes.into_iter().map(|mode| Lowering::of(text, case, mode)?.run()).collect()
+        setup::modes(case)?.into_iter().map(|mode| Lowering::of(text, case, mode)?.run()).collect()
     };
     lower_all().map_err(|refusal| refusal.of(file, text))
-}
-
-/// Refuses ids of rules and deviations, and needs, that do not exist.
-pub fn check_names(file: &str, text: &str, case: &Case) -> std::result::Result<(), CaseError> {
-    let known = |name: &Name, what: &str, all: Vec<&str>| match all.contains(&name.text.as_str()) {
-        true => Ok(()),
-        false => Err(Refusal::new(name.at, format!("there is no {what} `{}`", name.text))
-            .expecting(near(&name.text, all.into_iter().map(str::to_string)))
-            .of(file, text)),
-    };
-    for rule in &case.rules {
-        known(rule, "rule", Rule::ALL.iter().map(|r| r.id()).collect())?;
-    }
-    for deviation in &case.deviations {
-        known(deviation, "deviation", Deviation::ALL.iter().map(|d| d.id()).collect())?;
-    }
-    for need in &case.needs {
-        let opcodes = op::NAMES.iter().map(|(name, _)| *name);
-        known(need, "opcode or feature", opcodes.chain(Feature::ALL.iter().map(|f| f.name())).collect())?;
-    }
-    Ok(())
 }
 
 struct Lowering<'a> {
@@ -148,8 +35,8 @@ struct Lowering<'a> {
 
 impl<'a> Lowering<'a> {
     fn of(text: &'a str, case: &'a Case, mode: Mode) -> Result<Lowering<'a>, Refusal> {
-        let (names, sockets) = names_of(case)?;
-        let program = Program { rings: rings(case, mode)?, sockets, ..Program::default() };
+        let (names, sockets) = setup::sockets(case)?;
+        let program = Program { rings: setup::rings(case, mode)?, sockets, ..Program::default() };
         Ok(Lowering {
             text,
             case,
@@ -214,14 +101,14 @@ impl<'a> Lowering<'a> {
                         let taken = format!("#{} is taken by line {before}", sqe.what.user_data);
                         return Err(Refusal::new(sqe.at, taken).expecting(["other user data"]));
                     }
-                    sqes.push(self.sqe(&sqe.what)?);
+                    sqes.push(entry::sqe(&sqe.what, &self.out.names, &mut self.memory)?);
                 }
                 let returns = submit.returns.as_ref().map_or(sqes.len() as i64, |r| r.what.0);
                 (Do::Submit { ring, sqes }, Some(Expected::Returned(returns)))
             }
             Step::Expect(expect) => {
                 let ring = self.out.names.ring(expect.ring.as_ref())?;
-                for user_data in super::wants::mentioned(expect) {
+                for user_data in wants::mentioned(expect) {
                     self.known_request(user_data, step)?;
                     self.lent.retain(|_, (owner, until)| {
                         *owner != user_data || !gives_back(expect, user_data, *until)
@@ -274,7 +161,10 @@ impl<'a> Lowering<'a> {
         match self.requests.contains_key(&user_data) {
             true => Ok(()),
             false => Err(Refusal::new(step.at, format!("#{user_data} was not submitted before this"))
-                .expecting(self.requests.keys().map(|u| format!("#{u}")))),
+                .expecting(match self.requests.is_empty() {
+                    true => vec!["a submit block above".to_string()],
+                    false => self.requests.keys().map(|u| format!("#{u}")).collect(),
+                })),
         }
     }
 
@@ -336,72 +226,6 @@ impl<'a> Lowering<'a> {
         let words = super::print::arrival_words(&arrival.what);
         Ok(PlacedArrival { pieces, given: arrival.what.given, words })
     }
-
-    fn sqe(&mut self, line: &SqeLine) -> Result<Sqe, Refusal> {
-        let mut sqe = Sqe {
-            opcode: line.opcode,
-            flags: line.flags,
-            ioprio: line.zc,
-            op_flags: line.msg,
-            user_data: line.user_data,
-            buf_index: line.index.unwrap_or(0),
-            ..Sqe::default()
-        };
-        match &line.target {
-            Target::None => {}
-            Target::Socket(name) => sqe.fd = self.out.names.fd(name)?,
-            Target::Closed => sqe.fd = CLOSED_FD,
-        }
-        match &line.data {
-            Data::None => {}
-            Data::Flat(segment) => {
-                let iovec = self.memory.iovec(segment)?;
-                sqe.addr = iovec.addr;
-                sqe.len = u32::try_from(iovec.len_bytes).map_err(|_| {
-                    Refusal::new(
-                        segment.at,
-                        format!("{} bytes are too many for a length field", iovec.len_bytes),
-                    )
-                    .expecting([format!("at most {} bytes", u32::MAX)])
-                })?;
-            }
-            Data::Vector(segments) => {
-                let iovecs = segments.iter().map(|s| self.memory.iovec(s)).collect::<Result<Vec<_>, _>>()?;
-                if matches!(line.opcode, op::SENDMSG | op::SENDMSG_ZC) {
-                    sqe.addr = self.memory.msghdr(&iovecs);
-                    // liburing writes 1 here; nothing reads it but the check of its sign.
-                    sqe.len = 1;
-                } else {
-                    sqe.addr = self.memory.array(&iovecs);
-                    sqe.len = iovecs.len() as u32;
-                }
-            }
-        }
-        for (field, value) in &line.raw {
-            set_raw(&mut sqe, *field, *value);
-        }
-        Ok(sqe)
-    }
-}
-
-/// Sets a field; the parser kept the value within its width.
-fn set_raw(sqe: &mut Sqe, field: RawField, value: u64) {
-    match field {
-        RawField::Opcode => sqe.opcode = value as u8,
-        RawField::Flags => sqe.flags = value as u8,
-        RawField::Ioprio => sqe.ioprio = value as u16,
-        RawField::Fd => sqe.fd = value as u32 as i32,
-        RawField::Off => sqe.off = value,
-        RawField::Addr => sqe.addr = value,
-        RawField::Len => sqe.len = value as u32,
-        RawField::OpFlags => sqe.op_flags = value as u32,
-        RawField::UserData => sqe.user_data = value,
-        RawField::BufIndex => sqe.buf_index = value as u16,
-        RawField::Personality => sqe.personality = value as u16,
-        RawField::FileIndex => sqe.file_index = value as u32,
-        RawField::Addr3 => sqe.addr3 = value,
-        RawField::Pad2 => sqe.pad2 = value,
-    }
 }
 
 fn filled(table: &BTreeMap<u16, Iovec>) -> Vec<Iovec> {
@@ -418,84 +242,8 @@ fn gives_back(expect: &Expect, user_data: u64, until: LentUntil) -> bool {
         })
         .flatten()
         .any(|alternative| match (until, alternative.what.last()) {
-            (LentUntil::Result, Some(_)) => true,
             (LentUntil::Last, Some(super::Pattern::Result(_, more))) => !more,
-            (LentUntil::Last, Some(super::Pattern::Notif(_))) => true,
+            (_, Some(_)) => true,
             (_, None) => false,
         })
-}
-
-fn rings(case: &Case, mode: Mode) -> Result<Vec<RingSetup>, Refusal> {
-    let flags = |written| match mode {
-        Mode::Plain => 0,
-        Mode::Defer => setup::SINGLE_ISSUER | setup::DEFER_TASKRUN,
-        Mode::AsWritten => written,
-    };
-    if let Some(extra) = case.rings.get(RINGS_MAX) {
-        return Err(Refusal::new(extra.at, format!("a case has at most {RINGS_MAX} rings")));
-    }
-    if case.rings.is_empty() {
-        return Ok(vec![RingSetup { entries: 8, cq_entries: None, flags: flags(0) }]);
-    }
-    let ring = |ring: &Noted<super::Ring>| {
-        let what = &ring.what;
-        let most = ENTRIES_MAX * 2;
-        let entries = (1..=ENTRIES_MAX).contains(&what.entries);
-        match entries && what.cq_entries.is_none_or(|cq| (1..=most).contains(&cq)) {
-            true => {
-                Ok(RingSetup { entries: what.entries, cq_entries: what.cq_entries, flags: flags(what.flags) })
-            }
-            false => Err(Refusal::new(ring.at, "no ring has so many entries")
-                .expecting([format!("entries=1 to {ENTRIES_MAX}, cq=1 to {most}")])),
-        }
-    };
-    case.rings.iter().map(ring).collect()
-}
-
-fn names_of(case: &Case) -> Result<(Names, Vec<uringspec_model::program::SocketSetup>), Refusal> {
-    let mut names = Names::default();
-    let mut setups = Vec::new();
-    if let Some(extra) = case.sockets.get(SOCKETS_MAX) {
-        return Err(Refusal::new(extra.at, format!("a case has at most {SOCKETS_MAX} sockets")));
-    }
-    for ring in &case.rings {
-        names.add_ring(ring.what.name.as_ref(), ring.at)?;
-    }
-    for socket in &case.sockets {
-        let setup = &socket.what.setup;
-        let alone = setup.kind == SocketKind::NotASocket || setup.state == SocketState::Unconnected;
-        if alone == socket.what.far.is_some() {
-            let help =
-                if alone { "one name: there is no peer" } else { "two names: the socket and its peer" };
-            return Err(Refusal::new(socket.at, "the names do not fit this kind of socket").expecting([help]));
-        }
-        let tcp = matches!(setup.kind, SocketKind::Tcp4 | SocketKind::Tcp6);
-        if setup.lane != Lane::Loopback && (!tcp || alone) {
-            return Err(
-                Refusal::new(socket.at, "only connected TCP has this lane").expecting(["lane=loopback"])
-            );
-        }
-        names.add_socket(&socket.what.near, socket.what.far.as_ref())?;
-        setups.push(setup.clone());
-    }
-    Ok((names, setups))
-}
-
-impl Lowered {
-    /// The line of a step in the case.
-    pub fn line_of(&self, step: u32) -> u32 {
-        self.lines.get(step as usize).copied().unwrap_or(0)
-    }
-
-    /// The `received` line that speaks of what the peer of `socket` reads in `step`: the next one.
-    pub fn received_at(&self, socket: SocketId, step: u32) -> Option<u32> {
-        let drains = |s: u32| matches!(self.program.steps.get(s as usize), Some(Do::Drain { socket: drained, .. }) if *drained == socket);
-        let lines = self.expectations.iter().filter(|e| matches!(e.what, Expected::Arrivals(_)));
-        lines.map(|e| e.step).find(|s| *s >= step && drains(*s))
-    }
-
-    /// Whether a step is a `settle`.
-    pub fn settles_at(&self, step: u32) -> bool {
-        matches!(self.program.steps.get(step as usize), Some(Do::Settle))
-    }
 }

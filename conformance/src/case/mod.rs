@@ -5,21 +5,27 @@
 //! is expected of them. What a file means beyond its words, such as which names exist, is judged by
 //! `lower`, so a `Case` that was parsed may still be refused.
 
+pub mod entry;
 mod error;
 mod lines;
-pub mod lower;
+mod lower;
+pub mod lowered;
 pub mod names;
 mod parse;
 mod parse_expect;
+mod parse_setup;
 mod parse_sqe;
 pub mod place;
 pub mod print;
+mod setup;
 pub mod text;
 mod token;
 mod wants;
 
 pub use error::CaseError;
+pub use lower::lower;
 pub use parse::parse;
+pub use setup::check_names;
 
 use text::At;
 

@@ -4,7 +4,7 @@ use uringspec_model::program::{End, RingId, SocketId, fd_of};
 use winnow::Result;
 
 use super::Name;
-use super::error::{Refusal, near};
+use super::error::{Refusal, near_or};
 use super::text::At;
 
 /// Names in the order of `Program::rings` and `Program::sockets`.
@@ -76,8 +76,13 @@ impl Names {
         let Some(name) = name else { return Ok(RingId(0)) };
         match self.rings.iter().position(|ring| *ring == name.text) {
             Some(index) => Ok(RingId(index as u8)),
-            None => Err(Refusal::new(name.at, format!("there is no ring `{}`", name.text))
-                .expecting(near(&name.text, self.rings.iter().filter(|r| !r.is_empty()).cloned()))),
+            None => {
+                Err(Refusal::new(name.at, format!("there is no ring `{}`", name.text)).expecting(near_or(
+                    &name.text,
+                    self.rings.iter().filter(|r| !r.is_empty()).cloned(),
+                    "a ring with a name",
+                )))
+            }
         }
     }
 
@@ -87,8 +92,11 @@ impl Names {
         let what = if end == End::Near { "socket" } else { "peer" };
         names().find(|id| self.socket_name(*id, end) == Some(&name.text)).ok_or_else(|| {
             let ends = names().filter_map(|id| self.socket_name(id, end)).map(str::to_string);
-            Refusal::new(name.at, format!("there is no {what} `{}`", name.text))
-                .expecting(near(&name.text, ends))
+            Refusal::new(name.at, format!("there is no {what} `{}`", name.text)).expecting(near_or(
+                &name.text,
+                ends,
+                "a socket line above",
+            ))
         })
     }
 

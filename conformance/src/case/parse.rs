@@ -1,16 +1,13 @@
 //! Reads a case: one keyword a line, blocks under `submit`, `expect` and `received`.
 
-use uringspec_model::abi::setup;
-use uringspec_model::memory::Protection;
-use uringspec_model::program::{Lane, SocketKind, SocketSetup, SocketState};
 use winnow::Result;
 
 use super::error::{CaseError, Refusal};
 use super::lines::{self, Line};
 use super::text::At;
-use super::token::{self, Input, eat_key, eat_word, end, keyword, name, number, shown};
-use super::{Buffer, Case, Lent, LentUntil, Mode, Name, Noted, Returns, Ring, Slot, Socket, Step, Submit};
-use super::{parse_expect, parse_sqe};
+use super::token::{self, Input, eat_word, end, keyword, name, number};
+use super::{Case, Lent, LentUntil, Name, Noted, Returns, Slot, Step, Submit};
+use super::{parse_expect, parse_setup, parse_sqe};
 
 /// The longest text that is read; the longest case so far has 3 KB.
 const TEXT_MAX_BYTES: usize = 1 << 20;
@@ -64,28 +61,6 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("unregister", Keyword::Unregister),
     ("lent", Keyword::Lent),
 ];
-
-const KINDS: &[(&str, SocketKind)] = &[
-    ("tcp", SocketKind::Tcp4),
-    ("tcp6", SocketKind::Tcp6),
-    ("udp", SocketKind::Udp4),
-    ("udp6", SocketKind::Udp6),
-    ("unix", SocketKind::UnixStream),
-    ("not-a-socket", SocketKind::NotASocket),
-];
-
-const LANES: &[(&str, Lane)] =
-    &[("loopback", Lane::Loopback), ("gate", Lane::Gate), ("gate-full", Lane::GateFull)];
-
-/// The words of socket kinds, for printing.
-pub(super) fn kind_word(kind: SocketKind) -> &'static str {
-    uringspec_model::abi::name_of(KINDS, kind).unwrap_or("tcp")
-}
-
-/// The words of lanes, for printing.
-pub(super) fn lane_word(lane: Lane) -> &'static str {
-    uringspec_model::abi::name_of(LANES, lane).unwrap_or("loopback")
-}
 
 /// Reads a case. `file` is only for messages. Names and numbers are judged when it is lowered.
 pub fn parse(file: &str, text: &str) -> std::result::Result<Case, CaseError> {
@@ -175,10 +150,12 @@ fn top_line(case: &mut Case, lines: &mut Lines<'_>, line: Line<'_>) -> Result<()
         Keyword::Deviation => case.deviations.extend(words(i, "deviation id")?),
         Keyword::Needs => case.needs.extend(words(i, "opcode or feature")?),
         Keyword::Thread => case.thread = Some(words(i, "address")?.swap_remove(0).text),
-        Keyword::Rings => case.modes = modes(i)?,
-        Keyword::Ring => case.rings.push(ring(i).map(|ring| lines.noted(line, ring))?),
-        Keyword::Socket => case.sockets.push(socket(i).map(|socket| lines.noted(line, socket))?),
-        Keyword::Buffer => case.buffers.push(buffer(i, line.at).map(|buffer| lines.noted(line, buffer))?),
+        Keyword::Rings => case.modes = parse_setup::modes(i)?,
+        Keyword::Ring => case.rings.push(parse_setup::ring(i).map(|ring| lines.noted(line, ring))?),
+        Keyword::Socket => case.sockets.push(parse_setup::socket(i).map(|socket| lines.noted(line, socket))?),
+        Keyword::Buffer => {
+            case.buffers.push(parse_setup::buffer(i, line.at).map(|buffer| lines.noted(line, buffer))?);
+        }
         _ => {
             let mut noted = lines.noted(line, Step::Settle);
             noted.what = step(i, lines, word)?;
@@ -247,6 +224,9 @@ fn words(i: &mut Input<'_>, what: &str) -> Result<Vec<Name>, Refusal> {
         if text.is_empty() {
             return Err(Refusal::new(at, "a comma or a bracket has no place here").expecting([what]));
         }
+        if text.starts_with('#') {
+            return Err(Refusal::new(at, "a comment needs two blanks before it").expecting([what]));
+        }
         names.push(Name { text: text.into(), at: At { start: at.start, end: at.start + text.len() } });
     }
     match names.is_empty() {
@@ -255,88 +235,8 @@ fn words(i: &mut Input<'_>, what: &str) -> Result<Vec<Name>, Refusal> {
     }
 }
 
-fn modes(i: &mut Input<'_>) -> Result<Vec<Mode>, Refusal> {
-    let mut modes = Vec::new();
-    while modes.is_empty() || !token::at_end(i) {
-        let mode = keyword(i, "kind of ring", &[("plain", Mode::Plain), ("defer", Mode::Defer)])?;
-        if !modes.contains(&mode) {
-            modes.push(mode);
-        }
-    }
-    Ok(modes)
-}
-
 fn ring_name(i: &mut Input<'_>) -> Result<Option<Name>, Refusal> {
     if token::at_end(i) { Ok(None) } else { name(i, "ring").map(Some) }
-}
-
-fn ring(i: &mut Input<'_>) -> Result<Ring, Refusal> {
-    let named = !token::peek_word(i).contains('=') && !token::at_end(i);
-    let name = if named { Some(token::new_name(i, "ring")?) } else { None };
-    let mut ring = Ring { name, entries: 8, cq_entries: None, flags: 0 };
-    while !token::at_end(i) {
-        // The kernel judges the numbers; only what no 32-bit field holds is refused here.
-        if eat_key(i, "entries") {
-            ring.entries = number(i, "a number of entries", u32::MAX.into())? as u32;
-        } else if eat_key(i, "cq") {
-            ring.cq_entries = Some(number(i, "a number of entries", u32::MAX.into())? as u32);
-        } else if eat_key(i, "flags") {
-            ring.flags = token::bits(i, "set-up flag", setup::NAMES)? as u32;
-        } else {
-            return Err(unknown(i, "ring", &["entries=", "cq=", "flags="]));
-        }
-    }
-    Ok(ring)
-}
-
-fn socket(i: &mut Input<'_>) -> Result<Socket, Refusal> {
-    let near = token::new_name(i, "socket")?;
-    let is_kind = KINDS.iter().any(|(word, _)| *word == token::peek_word(i));
-    let far = if is_kind { None } else { Some(token::new_name(i, "peer")?) };
-    let kind = keyword(i, "kind of socket", KINDS)?;
-    let mut setup = SocketSetup {
-        kind,
-        lane: Lane::default(),
-        state: SocketState::default(),
-        sndbuf_bytes: None,
-        rcvbuf_bytes: None,
-    };
-    while !token::at_end(i) {
-        if eat_word(i, "unconnected") {
-            setup.state = SocketState::Unconnected;
-        } else if eat_key(i, "lane") {
-            setup.lane = keyword(i, "lane", LANES)?;
-        } else if eat_key(i, "sndbuf") {
-            setup.sndbuf_bytes = Some(number(i, "a number of bytes", i32::MAX as u64)? as u32);
-        } else if eat_key(i, "rcvbuf") {
-            setup.rcvbuf_bytes = Some(number(i, "a number of bytes", i32::MAX as u64)? as u32);
-        } else {
-            return Err(unknown(i, "socket", &["lane=", "sndbuf=", "rcvbuf=", "unconnected"]));
-        }
-    }
-    Ok(Socket { near, far, setup })
-}
-
-fn buffer(i: &mut Input<'_>, at: At) -> Result<Buffer, Refusal> {
-    let name = token::new_name(i, "buffer")?;
-    let len_bytes = number(i, "a number of bytes", u64::MAX)?;
-    let (mut at_bytes, mut after, mut register) = (0, None, None);
-    let mut protection = Protection::ReadWrite;
-    while !token::at_end(i) {
-        if eat_key(i, "at") {
-            at_bytes = number(i, "an offset in a page", 4095)?;
-        } else if eat_key(i, "after") {
-            after = Some(token::name(i, "buffer")?);
-        } else if eat_key(i, "register") {
-            register = Some(number(i, "an index", 63)? as u16);
-        } else if eat_key(i, "prot") {
-            let table = &[("read-only", Protection::ReadOnly), ("none", Protection::None)];
-            protection = keyword(i, "protection", table)?;
-        } else {
-            return Err(unknown(i, "buffer", &["at=", "after=", "register=", "prot="]));
-        }
-    }
-    Ok(Buffer { name, len_bytes, at_bytes, after, register, protection, at })
 }
 
 fn register(i: &mut Input<'_>) -> Result<Step, Refusal> {
@@ -373,10 +273,4 @@ fn returns(i: &mut Input<'_>) -> Result<Returns, Refusal> {
         return Ok(Returns(-i64::from(parse_expect::errno(i)?)));
     }
     Ok(Returns(number(i, "a count or an errno such as -EINVAL", u32::MAX.into())? as i64))
-}
-
-fn unknown(i: &mut Input<'_>, what: &str, accepted: &[&str]) -> Refusal {
-    let at = token::here(i);
-    let word = shown(token::peek_word(i));
-    Refusal::new(at, format!("{word} has no place in a {what} line")).expecting(accepted.iter().copied())
 }

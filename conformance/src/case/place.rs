@@ -10,7 +10,7 @@ use uringspec_model::memory::{Contents, HexBytes, Protection, Region, RegionId, 
 use uringspec_model::program::Iovec;
 use winnow::Result;
 
-use super::error::{Refusal, near};
+use super::error::{Refusal, near_or};
 use super::text::At;
 use super::{Buffer, Name, Noted, Place, Segment};
 
@@ -72,7 +72,7 @@ impl Memory {
                 let id = self.region(after)?;
                 let end = self.regions[usize::from(id.0)].end();
                 let taken = self.regions.iter().any(|r| r.addr == end);
-                if end % PAGE_BYTES != 0 || buffer.at_bytes != 0 || taken {
+                if !end.is_multiple_of(PAGE_BYTES) || buffer.at_bytes != 0 || taken {
                     return Err(Refusal::new(after.at, "there is no room directly behind this buffer")
                         .expecting([
                             "a buffer that ends with a page and has nothing behind it, and no `at=`",
@@ -107,8 +107,11 @@ impl Memory {
     /// The region of a buffer.
     pub(super) fn region(&self, name: &Name) -> Result<RegionId, Refusal> {
         self.by_name.get(&name.text).copied().ok_or_else(|| {
-            Refusal::new(name.at, format!("there is no buffer `{}`", name.text))
-                .expecting(near(&name.text, self.by_name.keys().cloned()))
+            Refusal::new(name.at, format!("there is no buffer `{}`", name.text)).expecting(near_or(
+                &name.text,
+                self.by_name.keys().cloned(),
+                "a buffer line above",
+            ))
         })
     }
 

@@ -6,7 +6,7 @@ use uringspec_model::abi::{self, errno, msg, send_flag, setup};
 use uringspec_model::memory::Protection;
 use uringspec_model::program::{Lane, SocketState};
 
-use super::parse::{kind_word, lane_word};
+use super::parse_setup::{kind_word, lane_word};
 use super::parse_sqe::{FLAGS, OPS, RAW};
 use super::{Arrival, Buffer, Case, Data, Expect, ExpectLine, LentUntil, Mode, Name, Noted, Pattern, Piece};
 use super::{

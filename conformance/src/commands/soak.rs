@@ -1,0 +1,153 @@
+//! `uringspec soak`: random programs on this kernel, judged by the model.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use uringspec_model::rules::Rule;
+use uringspec_real::{Options, WorkerCommand, probe};
+
+use super::complain;
+use crate::campaign::{self, Plan, Totals};
+use crate::cli::exit;
+use crate::draft::Features;
+use crate::output::Output;
+
+/// Runs random programs on this kernel and judges each by the model.
+///
+/// What is found is written at once, as a log with the program, what was seen and the verdict; then the
+/// program is made smaller. A campaign with the same seed, features and folder goes on where it was.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  uringspec soak --seconds 60                      a minute
+  uringspec soak --seconds 3600 --jobs 8 --seed 7  an hour, another one
+  uringspec soak --features -big,-twins            without some things
+  uringspec soak --features zero-copy,links        with only these")]
+pub struct Args {
+    /// How long it runs.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// From which all programs follow.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Threads, each with a worker of its own; absent: as many as there are processors.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// What programs may contain: names, `default`, `all`, `none`; a minus takes away.
+    #[arg(long, default_value = "default", value_name = "LIST", allow_hyphen_values = true)]
+    features: String,
+    /// Where finds and the checkpoint are written.
+    #[arg(long, default_value = "target/soak")]
+    dir: PathBuf,
+}
+
+/// The last line.
+#[derive(Serialize)]
+struct Summary {
+    programs: u64,
+    rejected: u64,
+    stuck: u64,
+    unclaimed: u64,
+    skipped: u64,
+    died: u64,
+    programs_per_s: u64,
+    judge_ns_per_completion: u64,
+    rules_reached: usize,
+    rules: usize,
+    pairs_reached: usize,
+    seed: u64,
+    kernel: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, out: &mut Output) -> u8 {
+    let features = match Features::from_list(&args.features) {
+        Ok(features) => features,
+        Err(error) => {
+            complain(&error);
+            return exit::USAGE;
+        }
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let command = WorkerCommand::current_exe(&["worker"]).map_err(|error| error.to_string());
+    let found = probe().map_err(|skip| skip.to_string());
+    let (profile, command) = match (found, command) {
+        (Ok(profile), Ok(command)) => (profile, command),
+        (Err(why), _) | (_, Err(why)) => {
+            complain(&format!("nothing can be run: {why}"));
+            return exit::NOTHING;
+        }
+    };
+    let plan = Plan {
+        seed: args.seed,
+        jobs: args.jobs.unwrap_or(processors).max(1),
+        duration: Duration::from_secs(args.seconds),
+        features,
+        dir: args.dir.clone(),
+        profile,
+        options: Options::new(command),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&stop);
+    // Without a handler an interruption still loses no find and at most a second of counts.
+    let _ = ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed));
+    let totals = match campaign::run(&plan, &stop, |totals| out.progress(&progress(totals))) {
+        Ok(totals) => totals,
+        Err(error) => {
+            complain(&format!("{}: {error}", plan.dir.display()));
+            return exit::USAGE;
+        }
+    };
+    for (sort, times) in &totals.sorts {
+        out.line(&format!("{times:>8}  {sort}"));
+    }
+    out.last(&summary(&plan, &totals));
+    exit_code(&totals)
+}
+
+fn per_second(totals: &Totals) -> u64 {
+    totals.programs * 1000 / totals.millis.max(1)
+}
+
+fn progress(totals: &Totals) -> String {
+    format!(
+        "{} programs  {}/s  {}/{} rules  {} pairs  {} found",
+        totals.programs,
+        per_second(totals),
+        totals.rules.len(),
+        Rule::ALL.len(),
+        totals.pairs.len(),
+        totals.rejected + totals.stuck + totals.died
+    )
+}
+
+fn summary(plan: &Plan, totals: &Totals) -> Summary {
+    Summary {
+        programs: totals.programs,
+        rejected: totals.rejected,
+        stuck: totals.stuck,
+        unclaimed: totals.unclaimed,
+        skipped: totals.skipped,
+        died: totals.died,
+        programs_per_s: per_second(totals),
+        judge_ns_per_completion: totals.judge_ns / totals.completions.max(1),
+        rules_reached: totals.rules.len(),
+        rules: Rule::ALL.len(),
+        pairs_reached: totals.pairs.len(),
+        seed: plan.seed,
+        kernel: plan.profile.release.clone(),
+    }
+}
+
+/// As every command: 1 rejected, 2 stuck, 3 if the model claims nothing at all, 77 if nothing ran.
+fn exit_code(totals: &Totals) -> u8 {
+    match totals {
+        Totals { rejected, died, .. } if rejected + died > 0 => 1,
+        Totals { stuck, .. } if *stuck > 0 => 2,
+        Totals { programs: 0, .. } => exit::NOTHING,
+        Totals { accepted: 0, .. } => 3,
+        _ => 0,
+    }
+}

@@ -1,0 +1,124 @@
+//! What a draft may make use of.
+//!
+//! A campaign that mixes everything into every program seldom gets deep into anything, so each draft
+//! carries a mask of its own, and a program uses what both the draft and the campaign allow.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// What a program may contain beside nops and plain sends over loopback.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Features: u32 {
+        /// `SEND_ZC` and `SENDMSG_ZC`.
+        const ZERO_COPY = 1 << 0;
+        /// `SENDMSG` and `SENDMSG_ZC`.
+        const VECTORS = 1 << 1;
+        /// Chains with `LINK`.
+        const LINKS = 1 << 2;
+        /// Chains with `HARDLINK`.
+        const HARDLINKS = 1 << 3;
+        /// `MSG_WAITALL`.
+        const WAITALL = 1 << 4;
+        /// `MSG_DONTWAIT`.
+        const DONTWAIT = 1 << 5;
+        /// `REPORT_USAGE`.
+        const USAGE = 1 << 6;
+        /// Registered buffers.
+        const FIXED = 1 << 7;
+        /// A peer whose window is closed.
+        const GATE = 1 << 8;
+        /// A peer whose window is closed, and a send queue that is full.
+        const GATE_FULL = 1 << 9;
+        /// Rings with `SINGLE_ISSUER | DEFER_TASKRUN`.
+        const DEFER = 1 << 10;
+        /// Two sockets.
+        const SOCKETS = 1 << 11;
+        /// Two rings.
+        const RINGS = 1 << 12;
+        /// Memory that is written again while it may be lent.
+        const REWRITE = 1 << 13;
+        /// Peers that reset the connection.
+        const RESET = 1 << 14;
+        /// Near ends that are closed or shut down.
+        const CLOSE = 1 << 15;
+        /// Memory that is not there, or cannot be read.
+        const FAULTS = 1 << 16;
+        /// Entries with a field that is wrong.
+        const NONSENSE = 1 << 17;
+        /// Descriptors of no socket, and sockets without a peer.
+        const DESCRIPTORS = 1 << 18;
+        /// Message headers that are wrong.
+        const HEADERS = 1 << 19;
+        /// Numbers that are no opcode.
+        const OPCODES = 1 << 20;
+        /// Sends of more than a socket holds.
+        const BIG = 1 << 21;
+        /// Requests with the same user data.
+        const TWINS = 1 << 22;
+        /// Queues of completions that are smaller than what comes.
+        const OVERFLOW = 1 << 23;
+        /// `IOSQE_ASYNC`.
+        const ASYNC = 1 << 24;
+        /// `MSG_MORE`.
+        const MORE = 1 << 25;
+        /// `POLL_FIRST`.
+        const POLL_FIRST = 1 << 26;
+        /// `CQE_SKIP_SUCCESS` on what is not zero copy.
+        const SKIP = 1 << 27;
+        /// Whatever else the model says nothing about.
+        const BEYOND = 1 << 28;
+    }
+}
+
+impl Features {
+    /// What is used unless something else is asked for: all that the model covers.
+    pub const DEFAULT: Features = Features::all()
+        .difference(Features::ASYNC)
+        .difference(Features::MORE)
+        .difference(Features::POLL_FIRST)
+        .difference(Features::SKIP)
+        .difference(Features::BEYOND);
+
+    /// Reads a list such as `default,async,-twins`: names in lower case, `all`, `default` and `none`; a
+    /// minus takes away. A list that begins with a minus begins with the default.
+    pub fn from_list(list: &str) -> Result<Features, String> {
+        let mut features = Features::empty();
+        for (index, word) in list.split(',').map(str::trim).filter(|word| !word.is_empty()).enumerate() {
+            let (takes, name) = match word.strip_prefix('-') {
+                Some(name) => (true, name),
+                None => (false, word),
+            };
+            if takes && index == 0 {
+                features = Features::DEFAULT;
+            }
+            let named = match name {
+                "all" => Features::all(),
+                "default" => Features::DEFAULT,
+                "none" => Features::empty(),
+                _ => Features::from_name(&name.to_uppercase().replace('-', "_"))
+                    .ok_or_else(|| format!("no feature {name}, expected {}", Features::names().join(", ")))?,
+            };
+            features.set(named, !takes);
+        }
+        Ok(features)
+    }
+
+    /// The names that a list may have.
+    pub fn names() -> Vec<String> {
+        let own = Features::all().iter_names().map(|(name, _)| name.to_lowercase().replace('_', "-"));
+        ["all", "default", "none"].map(String::from).into_iter().chain(own).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_add_and_take_away() {
+        assert_eq!(Features::from_list("zero-copy, links"), Ok(Features::ZERO_COPY | Features::LINKS));
+        assert_eq!(Features::from_list("-big"), Ok(Features::DEFAULT - Features::BIG));
+        assert_eq!(Features::from_list("default,async"), Ok(Features::DEFAULT | Features::ASYNC));
+        assert!(Features::from_list("zerocopy").is_err_and(|told| told.contains("zero-copy")));
+    }
+}

@@ -1,0 +1,110 @@
+//! The command as a user meets it: exit codes, last lines, pipes.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn uringspec(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_uringspec")).args(args).output().expect("the command was built")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text is written as UTF-8")
+}
+
+/// A case in a file of its own, on the model alone.
+#[track_caller]
+fn judged(text: &str, code: i32) -> String {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("x.case");
+    std::fs::write(&path, text).expect("the file can be written");
+    let output = uringspec(&["check", "--model-only", path.to_str().expect("a plain path")]);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{}{}",
+        stdout(&output),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    stdout(&output)
+}
+
+#[test]
+fn what_is_listed_is_accepted() {
+    let text = judged("# Fine.\nsubmit\n  #1 nop\nexpect\n  #1 0\n", 0);
+    let last: serde_json::Value =
+        serde_json::from_str(text.lines().last().expect("there is a last line")).expect("JSON");
+    assert_eq!((last["cases"].as_u64(), last["accepted"].as_u64()), (Some(1), Some(2)));
+}
+
+#[test]
+fn a_result_that_is_not_listed_is_rejected() {
+    judged("# Wrong.\nsubmit\n  #1 nop\nexpect\n  #1 1\n", 1);
+}
+
+#[test]
+fn an_alternative_that_is_never_reached_is_rejected() {
+    let text = judged("# Too much.\nsubmit\n  #1 nop\nexpect\n  #1 0\n   or -EINVAL\n", 1);
+    assert!(text.contains("#1 -EINVAL"), "{text}");
+}
+
+#[test]
+fn a_completion_that_is_not_listed_is_rejected() {
+    judged("# Too little.\nsubmit\n  #1 nop\n  #2 nop\nexpect\n  #1 0\nfence\n", 1);
+}
+
+#[test]
+fn an_order_that_nobody_promises_is_rejected() {
+    let text = judged("# No chain.\nsubmit\n  #1 nop\n  #2 nop\nexpect\n  #1 0\n  #2 0\n  order #1 #2\n", 1);
+    assert!(text.contains("another order"), "{text}");
+}
+
+#[test]
+fn unmet_needs_leave_nothing_to_judge() {
+    let text = judged("# Later.\nneeds NOTIF_USER_DATA\nsubmit\n  #1 nop\nexpect\n  #1 0\n", 77);
+    assert!(text.contains("needs NOTIF_USER_DATA"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_usage() {
+    judged("# Nonsense.\nwhat is this\n", 64);
+    assert_eq!(uringspec(&["check", "/no/such/file"]).status.code(), Some(64));
+    assert_eq!(uringspec(&["chekc"]).status.code(), Some(64));
+    assert_eq!(uringspec(&["check", "--profile", "7.9"]).status.code(), Some(64));
+    assert_eq!(uringspec(&["rules", "nothing."]).status.code(), Some(64));
+    assert_eq!(uringspec(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/ring");
+    let output =
+        uringspec(&["check", "--format", "json", "--model-only", case.to_str().expect("a plain path")]);
+    let text = stdout(&output);
+    assert!(text.lines().count() > 2);
+    for line in text.lines() {
+        let object: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");
+        assert!(object.is_object());
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_uringspec"))
+        .arg("rules")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command was built");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends by itself");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_built_in_cases_are_those_of_the_checkout() {
+    let disk: Vec<String> =
+        uringspec::catalog::all().expect("a checkout").into_iter().map(|f| f.text).collect();
+    let built: Vec<String> = uringspec::catalog::embedded().into_iter().map(|f| f.text).collect();
+    assert!(disk == built);
+}
