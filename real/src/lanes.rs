@@ -38,6 +38,8 @@ const GATE_BYTES: usize = 16 << 10;
 const FILLER_MAX: usize = 64 << 20;
 /// How long a gate may take to come to rest.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
+/// How long is waited before asking again, where the kernel gives no sign.
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
 /// The period of the filler; a prime, so that a byte lost or doubled shows.
 const PERIOD: usize = 251;
 
@@ -118,7 +120,13 @@ pub(crate) fn close_gate(pair: &Pair, lane: Lane) -> Result<Filler, Skip> {
             return Ok(filler);
         }
         if filler.written >= FILLER_MAX || left(deadline).is_zero() {
-            return Err(Skip::Missing("a window that closes: the lane's filler went through".into()));
+            return Err(Skip::Missing(format!(
+                "a window that closes, after {} bytes; a smaller rcvbuf_bytes helps",
+                filler.written
+            )));
+        }
+        if filler.written == before {
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 }
@@ -129,11 +137,11 @@ fn comes_to_rest(near: BorrowedFd<'_>, far: BorrowedFd<'_>, deadline: Instant) -
     let ask = |request| sys::queue_bytes(near, request).map_err(Skip::setup("asking for a send queue"));
     loop {
         let (queued, unsent) = (ask(OUTQ)?, ask(OUTQ_UNSENT)?);
-        if queued == unsent || left(deadline).is_zero() {
+        if queued == unsent || unsent == 0 || left(deadline).is_zero() {
             return Ok(queued == unsent && unsent > 0);
         }
         let _ = sys::set_option(far, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1);
-        std::thread::sleep(Duration::from_micros(50));
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 

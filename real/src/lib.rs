@@ -23,6 +23,7 @@ pub mod pool;
 pub mod probe;
 mod ring;
 pub mod runs;
+mod sentinel;
 mod skip;
 mod sockets;
 mod steps;

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use crate::netlink;
+use crate::skip::Skip;
 use crate::sys::{self, check};
 
 /// Where the worker's traffic goes.
@@ -19,14 +20,15 @@ pub(crate) enum Network {
 }
 
 /// Moves this process into a network namespace of its own if it may, and brings its loopback up.
-pub(crate) fn enter() -> Network {
-    let own = unshare(libc::CLONE_NEWNET).or_else(|_| as_mapped_user()).and_then(|()| loopback_up());
-    if own.is_err() {
-        return Network::Host;
+pub(crate) fn enter() -> Result<Network, Skip> {
+    if unshare(libc::CLONE_NEWNET).or_else(|_| as_mapped_user()).is_err() {
+        return Ok(Network::Host);
     }
+    // From here on there is no way back.
+    loopback_up().map_err(Skip::setup("bringing up the loopback device of a new namespace"))?;
     // Without it all is the same, only slower.
     let _ = netlink::hurry();
-    Network::Own
+    Ok(Network::Own)
 }
 
 fn unshare(flags: libc::c_int) -> io::Result<()> {
@@ -40,10 +42,12 @@ fn as_mapped_user() -> io::Result<()> {
     // SAFETY: the calls take no arguments and cannot fail.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
     unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET)?;
-    // The group map may be written only after setgroups was given up.
-    fs::write("/proc/self/setgroups", "deny")?;
-    fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
-    fs::write("/proc/self/gid_map", format!("0 {gid} 1"))
+    // The group map may be written only after setgroups was given up. The namespace serves without maps
+    // too: nothing here depends on what a user is called.
+    let _ = fs::write("/proc/self/setgroups", "deny");
+    let _ = fs::write("/proc/self/uid_map", format!("0 {uid} 1"));
+    let _ = fs::write("/proc/self/gid_map", format!("0 {gid} 1"));
+    Ok(())
 }
 
 fn loopback_up() -> io::Result<()> {

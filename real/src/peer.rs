@@ -1,5 +1,6 @@
 //! The far end of a socket: what it reads, and when nothing more is on its way.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use uringspec_model::trace::PeerEnd;
 
 use crate::lanes::Filler;
 use crate::ring::Waited;
+use crate::sentinel::Sentinel;
 use crate::sockets::{Address, Pair};
 use crate::sys::{self, Moved, left};
 
@@ -17,7 +19,14 @@ pub(crate) const OUTQ: libc::Ioctl = libc::TIOCOUTQ;
 /// readiness of its own.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Bytes of one read; a datagram fits.
-pub(crate) const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 256 << 10;
+
+/// What peers read with.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    buffer: Vec<u8>,
+    sentinel: Sentinel,
+}
 
 /// A socket of a running program.
 #[derive(Debug)]
@@ -51,6 +60,13 @@ enum Read {
     Over,
 }
 
+impl Reader {
+    /// Makes what is needed.
+    pub(crate) fn new() -> io::Result<Reader> {
+        Ok(Reader { buffer: vec![0; READ_BYTES], sentinel: Sentinel::new()? })
+    }
+}
+
 impl Live {
     /// A socket before the first step.
     pub(crate) fn new(pair: Pair, filler: Filler) -> Live {
@@ -71,7 +87,7 @@ impl Live {
         &mut self,
         amount: Amount,
         patience: Duration,
-        scratch: &mut [u8],
+        reader: &mut Reader,
         haul: &mut Haul,
     ) -> Waited {
         let deadline = Instant::now() + patience;
@@ -84,12 +100,15 @@ impl Live {
             if wanted == 0 && self.filler.is_read() {
                 return Waited::Enough;
             }
-            match self.read(wanted, scratch, haul) {
+            match self.read(wanted, reader, haul) {
                 Read::Some => {}
                 Read::Over => return if wanted == u64::MAX { Waited::Enough } else { Waited::GaveUp },
                 Read::Nothing if wanted == u64::MAX && self.at_rest() => {
+                    if !self.pair.is_stream() {
+                        reader.sentinel.pass();
+                    }
                     // What was on its way when the first look was taken has arrived by now.
-                    if !matches!(self.read(wanted, scratch, haul), Read::Some) {
+                    if !matches!(self.read(wanted, reader, haul), Read::Some) {
                         return Waited::Enough;
                     }
                 }
@@ -106,7 +125,7 @@ impl Live {
     }
 
     /// Reads once, without waiting.
-    fn read(&mut self, wanted: u64, scratch: &mut [u8], haul: &mut Haul) -> Read {
+    fn read(&mut self, wanted: u64, reader: &mut Reader, haul: &mut Haul) -> Read {
         let Some(far) = &self.pair.far else { return Read::Over };
         if self.ended.is_some() {
             return Read::Over;
@@ -117,9 +136,9 @@ impl Live {
             0 => usize::MAX,
             unread => unread,
         };
-        let room = room.min(scratch.len());
-        let moved = sys::receive(far.as_fd(), &mut scratch[..room]);
-        let came = if let Moved::Bytes(n) = moved { &scratch[..n] } else { &[] };
+        let room = room.min(reader.buffer.len());
+        let moved = sys::receive(far.as_fd(), &mut reader.buffer[..room]);
+        let came = if let Moved::Bytes(n) = moved { &reader.buffer[..n] } else { &[] };
         if self.filler.is_read() {
             haul.bytes.extend_from_slice(came);
         } else {

@@ -135,10 +135,7 @@ fn make(setup: &SocketSetup, listeners: &mut Listeners) -> io::Result<(OwnedFd, 
             }
             let far = sys::socket(family, libc::SOCK_DGRAM)?;
             set_buffer(&far, libc::SO_RCVBUF, rcvbuf_of(setup))?;
-            Address::loopback(v6).bind(&far)?;
-            Address::of(&far)?.connect(&near)?;
-            // So that it hears nobody else.
-            Address::of(&near)?.connect(&far)?;
+            join(v6, &near, &far)?;
             Ok((near, Some(far)))
         }
         SocketKind::UnixStream if connected => {
@@ -149,6 +146,21 @@ fn make(setup: &SocketSetup, listeners: &mut Listeners) -> io::Result<(OwnedFd, 
         SocketKind::UnixStream => Ok((sys::socket(libc::AF_UNIX, libc::SOCK_STREAM)?, None)),
         SocketKind::NotASocket => Ok((sys::eventfd()?, None)),
     }
+}
+
+/// Two connected datagram sockets over IPv4.
+pub(crate) fn udp_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let near = sys::socket(libc::AF_INET, libc::SOCK_DGRAM)?;
+    let far = sys::socket(libc::AF_INET, libc::SOCK_DGRAM)?;
+    join(false, &near, &far)?;
+    Ok((near, far))
+}
+
+/// Connects two datagram sockets to each other, so that neither hears anybody else.
+fn join(v6: bool, near: &OwnedFd, far: &OwnedFd) -> io::Result<()> {
+    Address::loopback(v6).bind(far)?;
+    Address::of(far)?.connect(near)?;
+    Address::of(near)?.connect(far)
 }
 
 /// `SO_RCVBUF` of the far end.

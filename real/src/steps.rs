@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{Generation, RegionId};
 use uringspec_model::program::{
-    Amount, End, Program, Register, RingId, RingSetup, SocketId, Step, Until, fd_of,
+    Amount, End, Limits, Program, Register, RingId, RingSetup, SocketId, Step, Until, fd_of,
 };
 use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
 
 use crate::admit::{Ground, admit};
 use crate::lanes::{close_gate, room};
 use crate::limits::Credentials;
-use crate::peer::{Haul, Live, READ_BYTES};
+use crate::peer::{Haul, Live, Reader};
 use crate::ring::{Ring, Waited};
 use crate::runs::Origins;
 use crate::skip::Skip;
@@ -39,8 +39,7 @@ pub(crate) trait Observer {
 pub(crate) struct Stage {
     window: Window,
     listeners: Listeners,
-    /// What peers read into.
-    scratch: Vec<u8>,
+    reader: Reader,
     credentials: Credentials,
     ground: Ground,
     step_patience: Duration,
@@ -51,7 +50,7 @@ struct Scene<'a, O> {
     program: &'a Program,
     patience: Duration,
     window: &'a mut Window,
-    scratch: &'a mut [u8],
+    reader: &'a mut Reader,
     rings: Vec<Ring>,
     sockets: Vec<Live>,
     generations: Vec<Generation>,
@@ -59,6 +58,8 @@ struct Scene<'a, O> {
     aims: Option<Vec<Aim>>,
     observer: &'a mut O,
     step: u32,
+    /// Something failed for want of memory.
+    starved: bool,
 }
 
 /// Why a program did not come to its end.
@@ -84,8 +85,9 @@ impl Stage {
         step_patience: Duration,
     ) -> Result<Stage, Skip> {
         let window = Window::reserve()?;
-        let (listeners, scratch) = (Listeners::new(ground.network), vec![0; READ_BYTES]);
-        Ok(Stage { window, listeners, scratch, credentials, ground, step_patience })
+        let listeners = Listeners::new(ground.network);
+        let reader = Reader::new().map_err(Skip::setup("making datagram sockets"))?;
+        Ok(Stage { window, listeners, reader, credentials, ground, step_patience })
     }
 
     /// Runs a program.
@@ -95,19 +97,30 @@ impl Stage {
             program,
             patience: self.step_patience,
             window: &mut self.window,
-            scratch: &mut self.scratch,
+            reader: &mut self.reader,
             rings: Vec::with_capacity(program.rings.len()),
             sockets: Vec::with_capacity(program.sockets.len()),
             generations: vec![Generation(0); program.regions.len()],
             aims: None,
             observer,
             step: 0,
+            starved: false,
         };
         let result = scene.play(&mut self.listeners, &mut self.credentials);
+        let starved = scene.starved;
         let ended = scene.end().map_err(Skip::setup("unmapping the regions"));
         self.credentials.restore(&program.limits);
         result?;
-        Ok(ended?)
+        ended?;
+        if starved && program.limits == Limits::default() && !self.credentials.privileged {
+            return Err(Skip::Missing(
+                "lockable memory: something failed with ENOMEM; raise RLIMIT_MEMLOCK (ulimit -l), run fewer \
+                 workers at a time, or be root"
+                    .into(),
+            )
+            .into());
+        }
+        Ok(())
     }
 }
 
@@ -184,6 +197,7 @@ impl<O: Observer> Scene<'_, O> {
     }
 
     fn see(&mut self, what: What) {
+        self.starved |= what == What::Returned(-i64::from(libc::ENOMEM));
         self.observer.see(Seen { step: self.step, what });
     }
 
@@ -198,8 +212,11 @@ impl<O: Observer> Scene<'_, O> {
         id: RingId,
         act: impl FnOnce(&mut Ring, &mut dyn FnMut(Cqe)) -> Waited,
     ) -> Waited {
-        let Scene { rings, observer, step, .. } = self;
-        let mut see = |cqe| observer.see(Seen { step: *step, what: What::Cqe(RingCqe { ring: id, cqe }) });
+        let Scene { rings, observer, step, starved, .. } = self;
+        let mut see = |cqe: Cqe| {
+            *starved |= cqe.res == -libc::ENOMEM;
+            observer.see(Seen { step: *step, what: What::Cqe(RingCqe { ring: id, cqe }) });
+        };
         act(&mut rings[usize::from(id.0)], &mut see)
     }
 
@@ -217,7 +234,7 @@ impl<O: Observer> Scene<'_, O> {
     fn drain(&mut self, id: SocketId, amount: Amount, patience: Duration) -> Result<Waited, Skip> {
         let mut haul = Haul::default();
         let live = &mut self.sockets[usize::from(id.0)];
-        let waited = live.drain(amount, patience, self.scratch, &mut haul);
+        let waited = live.drain(amount, patience, self.reader, &mut haul);
         let stream = live.pair.is_stream();
         if haul.spoilt {
             return Err(Skip::Told("the gate's own bytes came back changed".into()));

@@ -77,7 +77,7 @@ fn prepare() -> Result<Stage, Skip> {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
     raise_descriptor_limit();
     let credentials = Credentials::read();
-    let network = namespace::enter();
+    let network = namespace::enter()?;
     die_with_parent();
     let ground = Ground { opcodes: probe::opcodes()?, network };
     let patience = std::env::var(STEP_PATIENCE_VARIABLE).ok().and_then(|text| text.parse().ok());
