@@ -273,6 +273,7 @@ fn count(shared: &Shared<'_>, sort: &str, how: impl FnOnce(&mut Totals)) -> u64 
 /// What sort of disagreement it is, without numbers, so that like ones count together.
 pub fn sort(verdict: &Verdict) -> Option<String> {
     let plain = |text: &str| -> String {
+        let text = text.strip_prefix("ring ").and_then(|rest| rest.split_once(' ')).map_or(text, |(_, rest)| rest);
         let words = text.split_whitespace().filter(|word| !word.starts_with('#'));
         let kept = words.map(|word| if word.bytes().all(|b| b.is_ascii_digit()) { "n" } else { word });
         kept.collect::<Vec<_>>().join(" ").chars().take(60).collect()
@@ -288,14 +289,6 @@ pub fn sort(verdict: &Verdict) -> Option<String> {
             Some(format!("stuck {}", rules.into_iter().collect::<Vec<_>>().join(" ")))
         }
         Verdict::Accepted { .. } | Verdict::Unclaimed { .. } => None,
-    }
-}
-
-/// The rule behind a disagreement; a smaller program has to show the same.
-fn essence(verdict: &Verdict) -> Option<String> {
-    match verdict {
-        Verdict::Rejected(rejection) => Some(rejection.rule.id().to_string()),
-        other => sort(other),
     }
 }
 
@@ -323,14 +316,15 @@ fn disagreement(shared: &Shared<'_>, number: u64, program: &Program, trace: Trac
         return;
     }
     let name = write_find(shared, number, "found", program, &trace, Some(&verdict));
-    let wanted = essence(&verdict);
+    // A smaller program has to show the same.
+    let wanted = self::sort(&verdict);
     let mut smallest: Option<(Trace, Verdict)> = None;
     let small = shrink(program, |candidate| {
-        !shared.stop.load(Ordering::Relaxed)
+        !shared.is_over()
             && (0..REPEATS).any(|_| match patient.run(candidate) {
                 Ok(trace) => {
                     let verdict = check(candidate, &plan.profile, &trace);
-                    let same = essence(&verdict) == wanted;
+                    let same = self::sort(&verdict) == wanted;
                     if same {
                         smallest = Some((trace, verdict));
                     }

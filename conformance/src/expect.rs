@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 use uringspec_model::abi::{cqe_flag, errno, name_of};
 use uringspec_model::cqe::{Completion, Cqe, Res, Usage};
 use uringspec_model::memory::{Generation, Region};
+use uringspec_model::program::Step;
 use uringspec_model::trace::Run;
 
-use crate::case::lowered::{Expectation, Expected, Lowered, PlacedArrival};
+use crate::case::lowered::{Expectation, Expected, Lowered, PlacedArrival, PlacedPiece};
 use crate::case::print::patterns_words;
 use crate::case::{self, ExpectLine, Pattern, ResPattern, Silence, Upto, UsagePattern};
 use crate::marks::{Mark, ends_reached, product, requests};
@@ -47,9 +48,7 @@ pub fn within(lowered: &Lowered, outcome: &Outcome) -> Result<BTreeSet<Mark>, Mi
                 marks.extend(block_within(index, expectation, expect, block.unwrap_or(&Block::default()))?);
             }
             Expected::Arrivals(arrivals) => {
-                let runs = outcome.received.get(&expectation.step).map_or(&[][..], Vec::as_slice);
-                let regions = &lowered.program.regions;
-                marks.extend(arrivals_within(index, expectation, arrivals, runs, regions, outcome)?);
+                marks.extend(arrivals_within(index, expectation, arrivals, lowered, outcome)?);
             }
         }
     }
@@ -170,30 +169,37 @@ fn arrivals_within(
     index: usize,
     expectation: &Expectation,
     arrivals: &[PlacedArrival],
-    runs: &[Run],
-    regions: &[Region],
+    lowered: &Lowered,
     outcome: &Outcome,
 ) -> Result<BTreeSet<Mark>, Mismatch> {
+    let regions = &lowered.program.regions;
+    let datagrams = match lowered.program.steps.get(expectation.step as usize) {
+        Some(Step::Drain { socket, .. }) => lowered.is_datagram(*socket),
+        _ => false,
+    };
+    let came = outcome.received.get(&expectation.step);
+    // On a stream, a part without bytes is no part.
+    let counts = |part: &&Vec<Run>| datagrams || part.iter().any(|run| run.len_bytes() > 0);
+    let parts: Vec<&Vec<Run>> = came.into_iter().flatten().filter(counts).collect();
     let result = |user_data: u64| outcome.results.get(&user_data).copied().and_then(Res::from_raw);
     let fits = |arrival: &PlacedArrival| {
         let given =
             arrival.given.is_none_or(|(user_data, res)| result(user_data).is_some_and(|r| res_fits(res, r)));
-        let listed: Vec<Run> = arrival
-            .pieces
-            .iter()
-            .map(|piece| {
-                let to = match piece.to {
-                    Upto::Byte(to) => to,
-                    Upto::Result(user_data) => match result(user_data) {
-                        Some(Res::Bytes(n)) => piece.from.saturating_add(n),
-                        Some(Res::Err(_)) | None => piece.from,
-                    },
-                };
-                let (region, generation) = (piece.region, Generation(piece.generation));
-                Run::Stamped { region, generation, offset: piece.from, len_bytes: to - piece.from }
-            })
-            .collect();
-        given && same_bytes(&listed, runs, regions)
+        let run = |piece: &PlacedPiece| {
+            let to = match piece.to {
+                Upto::Byte(to) => to,
+                Upto::Result(user_data) => match result(user_data) {
+                    Some(Res::Bytes(n)) => piece.from.saturating_add(n),
+                    Some(Res::Err(_)) | None => piece.from,
+                },
+            };
+            let (region, generation) = (piece.region, Generation(piece.generation));
+            Run::Stamped { region, generation, offset: piece.from, len_bytes: to - piece.from }
+        };
+        let listed: Vec<Vec<Run>> = arrival.parts.iter().map(|part| part.iter().map(run).collect()).collect();
+        let listed: Vec<&Vec<Run>> = listed.iter().filter(counts).collect();
+        let same = listed.iter().zip(&parts).all(|(a, b)| same_bytes(a, b, regions));
+        given && listed.len() == parts.len() && same
     };
     let marks: BTreeSet<Mark> = (0..arrivals.len())
         .filter(|n| fits(&arrivals[*n]))
@@ -205,9 +211,14 @@ fn arrivals_within(
     Err(Mismatch {
         step: expectation.step,
         line: expectation.line,
-        came: format!("received {}", crate::words::runs(regions, runs)),
+        came: format!("received {}", parts_words(regions, &parts)),
         listed: arrivals.iter().map(|arrival| arrival.words.clone()).collect(),
     })
+}
+
+fn parts_words(regions: &[Region], parts: &[&Vec<Run>]) -> String {
+    let words: Vec<String> = parts.iter().map(|part| crate::words::runs(regions, part)).collect();
+    if words.is_empty() { "nothing".into() } else { words.join(" | ") }
 }
 
 /// Whether two lists of runs stand for the same bytes. Equal stamps are compared as ranges, so long

@@ -15,8 +15,9 @@ pub struct Outcome {
     pub returned: BTreeMap<u32, i64>,
     /// What the `expect` blocks took, by step.
     pub blocks: BTreeMap<u32, Block>,
-    /// What the peer read up to each `received` line since the one before it, by step.
-    pub received: BTreeMap<u32, Vec<Run>>,
+    /// What the peer read up to each `received` line since the one before it, by step: datagrams each
+    /// for itself, a stream in one part.
+    pub received: BTreeMap<u32, Vec<Vec<Run>>>,
     /// Completions seen at steps that list none.
     pub strays: Vec<(u32, Cqe)>,
     /// The result of each request.
@@ -50,11 +51,11 @@ impl Outcome {
                 What::Returned(value) => _ = outcome.returned.insert(seen.step, *value),
                 What::Cqe(taken) => outcome.take(lowered, seen.step, taken.cqe),
                 What::Received(received) => {
-                    if let Some(runs) = lowered
-                        .received_at(received.socket, seen.step)
-                        .and_then(|s| outcome.received.get_mut(&s))
-                    {
-                        runs.extend(received.runs.iter().cloned());
+                    let line = lowered.received_at(received.socket, seen.step);
+                    let Some(parts) = line.and_then(|step| outcome.received.get_mut(&step)) else { continue };
+                    match parts.last_mut().filter(|_| !lowered.is_datagram(received.socket)) {
+                        Some(stream) => stream.extend(received.runs.iter().cloned()),
+                        None => parts.push(received.runs.clone()),
                     }
                 }
                 What::GaveUp => outcome.waiting = outcome.waiting.or(Some(seen.step)),

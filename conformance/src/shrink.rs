@@ -4,6 +4,7 @@
 //! and fields become simpler. Every attempt is a program that can be run, or one that the predicate
 //! refuses, so nothing has to be repaired.
 
+use uringspec_model::abi::sqe_flag;
 use uringspec_model::program::{Amount, Lane, Program, Register, RingId, SocketId, Step, Until};
 use uringspec_model::sqe::Sqe;
 
@@ -63,7 +64,12 @@ fn drop_entries(best: &mut Program, holds: Holds<'_>) {
             let mut candidate = best.clone();
             let gone = match &mut candidate.steps[step] {
                 Step::Submit { sqes, .. } if at < sqes.len() && sqes.len() > 1 => {
+                    let was_open = sqes.last().is_some_and(Sqe::links);
                     sqes.remove(at);
+                    // A chain that its batch leaves open is another thing.
+                    if let Some(last) = sqes.last_mut().filter(|_| !was_open) {
+                        last.flags &= !(sqe_flag::LINK | sqe_flag::HARDLINK);
+                    }
                     true
                 }
                 Step::Register { what: Register::Buffers(iovecs), .. } if at < iovecs.len() && at > 0 => {

@@ -3,9 +3,9 @@
 //! A submission is read back through the program's memory: its descriptor becomes the name of a
 //! socket, its addresses ranges of buffers. What the words cannot say stands as `raw.` fields.
 
-use uringspec_model::abi::{op, send_flag};
+use uringspec_model::abi::{name_of, op, send_flag, sqe_flag};
 use uringspec_model::memory::{Contents, Generation, Region};
-use uringspec_model::program::{Amount, End, Iovec, Program, Register, Step, Until, socket_of};
+use uringspec_model::program::{Amount, End, Iovec, Program, Register, SocketId, Step, Until, socket_of};
 use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{PeerEnd, Run, What};
 
@@ -14,7 +14,7 @@ use crate::case::names::Names;
 use crate::case::place::{HOLE, MSGHDR_BYTES, WRAP};
 use crate::case::print::{segment_words, sqe_words};
 use crate::case::text::At;
-use crate::case::{Data, Name, Place, RawField, Segment, SqeLine, Target};
+use crate::case::{Data, Name, OPS, Place, RawField, Segment, SqeLine, Target};
 
 /// The most elements of an iovec array that are read back.
 const ELEMENTS_SHOWN_MAX: u64 = 1024;
@@ -26,65 +26,84 @@ pub fn sqe(program: &Program, names: &Names, sqe: &Sqe) -> String {
 
 /// Reads an entry back as a line of a case.
 pub fn decode(program: &Program, names: &Names, sqe: &Sqe) -> SqeLine {
-    let known = matches!(sqe.opcode, op::NOP | op::SEND | op::SENDMSG | op::SEND_ZC | op::SENDMSG_ZC);
-    let sends = known && sqe.opcode != op::NOP;
-    let mut line = SqeLine {
+    let known = name_of(OPS, sqe.opcode).is_some();
+    let aimed = known && !matches!(sqe.opcode, op::NOP | op::ASYNC_CANCEL);
+    let sends = matches!(sqe.opcode, op::SEND | op::SENDMSG | op::SEND_ZC | op::SENDMSG_ZC);
+    let (data, header) = if known { data(program, sqe) } else { (Data::None, Vec::new()) };
+    let target = if aimed { target(names, sqe) } else { Target::None };
+    let mut flags = sqe.flags & 0x7f;
+    if matches!(target, Target::File(_)) {
+        flags &= !sqe_flag::FIXED_FILE;
+    }
+    let unnamed = sqe.flags & 0x80 != 0 || flags & sqe_flag::FIXED_FILE != 0;
+    // What the words above give a field, and what it has.
+    let fields = [
+        (RawField::Opcode, u64::from(sqe.opcode), known),
+        (RawField::Flags, sqe.flags.into(), !unnamed),
+        (RawField::Ioprio, sqe.ioprio.into(), sends),
+        (RawField::Fd, u64::from(sqe.fd as u32), aimed && (target != Target::Closed || sqe.fd == CLOSED_FD)),
+        (RawField::Off, sqe.off, false),
+        (RawField::Addr, sqe.addr, data != Data::None),
+        (RawField::Len, sqe.len.into(), !matches!(data, Data::None | Data::Request(_))),
+        (RawField::OpFlags, sqe.op_flags.into(), sends),
+        (RawField::Personality, sqe.personality.into(), false),
+        (RawField::FileIndex, sqe.file_index.into(), false),
+        (RawField::Addr3, sqe.addr3, false),
+        (RawField::Pad2, sqe.pad2, false),
+    ];
+    let unwritten = fields.into_iter().filter(|(_, value, written)| !written && *value != 0);
+    SqeLine {
         user_data: sqe.user_data,
         opcode: if known { sqe.opcode } else { op::NOP },
-        target: Target::None,
-        data: Data::None,
+        target,
+        data,
         msg: if sends { sqe.op_flags } else { 0 },
         zc: if sends { sqe.ioprio } else { 0 },
         index: (sqe.buf_index != 0).then_some(sqe.buf_index),
-        flags: sqe.flags & 0x7f,
-        raw: Vec::new(),
+        flags: if unnamed { 0 } else { flags },
+        raw: unwritten.map(|(field, value, _)| (field, value)).chain(header).collect(),
         at: At::default(),
-    };
-    let mut raw = |field, value: u64, written: bool| {
-        if !written && value != 0 {
-            line.raw.push((field, value));
-        }
-    };
-    let (target, data) = (target(names, sqe), if sends { data(program, sqe) } else { Data::None });
-    let addressed = data != Data::None;
-    raw(RawField::Opcode, sqe.opcode.into(), known);
-    raw(RawField::Flags, sqe.flags.into(), sqe.flags & 0x80 == 0);
-    raw(RawField::Ioprio, sqe.ioprio.into(), sends);
-    raw(RawField::Fd, u64::from(sqe.fd as u32), sends && (target != Target::Closed || sqe.fd == CLOSED_FD));
-    raw(RawField::Off, sqe.off, false);
-    raw(RawField::Addr, sqe.addr, addressed);
-    raw(RawField::Len, sqe.len.into(), addressed);
-    raw(RawField::OpFlags, sqe.op_flags.into(), sends);
-    raw(RawField::Personality, sqe.personality.into(), false);
-    raw(RawField::FileIndex, sqe.file_index.into(), false);
-    raw(RawField::Addr3, sqe.addr3, false);
-    raw(RawField::Pad2, sqe.pad2, false);
-    line.target = if sends { target } else { Target::None };
-    line.data = data;
-    line
+    }
 }
 
 fn target(names: &Names, sqe: &Sqe) -> Target {
+    if sqe.flags & sqe_flag::FIXED_FILE != 0 {
+        return Target::File(sqe.fd as u32);
+    }
     let named = socket_of(sqe.fd).and_then(|(socket, end)| names.socket_name(socket, end));
     named.map_or(Target::Closed, |name| Target::Socket(Name { text: name.into(), at: At::default() }))
 }
 
-fn data(program: &Program, sqe: &Sqe) -> Data {
+/// The data, and the fields of a message header that are not as a case writes them.
+fn data(program: &Program, sqe: &Sqe) -> (Data, Vec<(RawField, u64)>) {
     let vector = |addr, count| {
-        read_array(program, addr, count)
-            .map(|array| Data::Vector(array.into_iter().map(|v| segment(program, v)).collect()))
+        let array = read_array(program, addr, count)?;
+        Some(Data::Vector(array.into_iter().map(|v| segment(program, v)).collect()))
     };
-    match sqe.opcode {
+    let data = match sqe.opcode {
+        op::NOP => Data::None,
+        op::ASYNC_CANCEL => Data::Request(sqe.addr),
         op::SENDMSG | op::SENDMSG_ZC => {
             let header = read(program, sqe.addr, MSGHDR_BYTES).filter(|_| sqe.len == 1);
-            let plain = header.filter(|h| h[..16].iter().chain(&h[32..]).all(|byte| *byte == 0));
-            plain.and_then(|h| vector(word(&h, 16), word(&h, 24))).unwrap_or(Data::None)
+            // Names and flags are not written by cases.
+            let Some(h) = header.filter(|h| word(h, 0) == 0 && word(h, 48) == 0) else {
+                return (Data::None, Vec::new());
+            };
+            let Some(data) = vector(word(&h, 16), word(&h, 24)) else { return (Data::None, Vec::new()) };
+            let fields = [
+                (RawField::NameLen, word(&h, 8) & 0xffff_ffff),
+                (RawField::Control, word(&h, 32)),
+                (RawField::ControlLen, word(&h, 40)),
+            ];
+            return (data, fields.into_iter().filter(|(_, value)| *value != 0).collect());
         }
+        op::WRITEV | op::WRITEV_FIXED => vector(sqe.addr, sqe.len.into()).unwrap_or(Data::None),
         _ if sqe.ioprio & send_flag::VECTORIZED != 0 => {
             vector(sqe.addr, sqe.len.into()).unwrap_or_else(|| flat(program, sqe))
         }
         _ => flat(program, sqe),
-    }
+    };
+    (data, Vec::new())
 }
 
 fn flat(program: &Program, sqe: &Sqe) -> Data {
@@ -146,16 +165,10 @@ pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str,
             sqes.iter().map(|entry| ("submit", sqe(program, names, entry))).collect()
         }
         Step::Reap { until, .. } => one("reap", until_words(until)),
-        Step::Register { what: Register::Buffers(table), .. } => {
-            let slots: Vec<String> = table
-                .iter()
-                .enumerate()
-                .filter(|(_, slot)| **slot != Iovec::default())
-                .map(|(n, slot)| format!("{n}={}", segment_words(&segment(program, *slot))))
-                .collect();
-            one("register", slots.join(" "))
+        Step::Register { what, .. } => {
+            let (keyword, words) = register(program, names, what);
+            one(keyword, words)
         }
-        Step::Register { what: Register::UnregisterBuffers, .. } => one("unregister", String::new()),
         Step::Drain { socket, amount } => {
             let amount = match amount {
                 Amount::Bytes(bytes) => bytes.to_string(),
@@ -169,6 +182,32 @@ pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str,
         Step::Rewrite { region: id } => one("rewrite", region(id)),
         Step::Fence { .. } => one("fence", String::new()),
         Step::Settle => one("settle", String::new()),
+    }
+}
+
+fn register(program: &Program, names: &Names, what: &Register) -> (&'static str, String) {
+    let slots = |first: usize, table: &[Iovec]| {
+        let slot = |(n, slot): (usize, &Iovec)| match *slot == Iovec::default() {
+            true => format!("{}=empty", first + n),
+            false => format!("{}={}", first + n, segment_words(&segment(program, *slot))),
+        };
+        table.iter().enumerate().map(slot).collect::<Vec<_>>().join(" ")
+    };
+    match what {
+        Register::Buffers(table) => ("register", slots(0, table)),
+        Register::SparseBuffers(count) => ("register", format!("sparse={count}")),
+        Register::UpdateBuffers { offset, iovecs } => ("update", slots(*offset as usize, iovecs)),
+        Register::UnregisterBuffers => ("unregister", String::new()),
+        Register::UnregisterFiles => ("unregister", "files".into()),
+        Register::Files(files) => {
+            let name = |socket: &Option<u16>| match socket {
+                Some(index) => names.socket_name(SocketId(*index), End::Near).unwrap_or("?"),
+                None => "empty",
+            };
+            let slots: Vec<String> =
+                files.iter().enumerate().map(|(n, file)| format!("{n}={}", name(file))).collect();
+            ("register", format!("files {}", slots.join(" ")))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ fn read(text: &str) -> Result<(), CaseError> {
 }
 
 #[track_caller]
-fn check(lines: &str, expected: Expect) {
+fn check(lines: &str, expected: &Expect) {
     let error = read(&format!("{HEAD}{lines}\n")).expect_err("this must be refused");
     expected.assert_eq(&shown(&error));
 }
@@ -30,18 +30,18 @@ fn shown(error: &CaseError) -> String {
 fn a_keyword_position_lists_the_keywords() {
     check(
         "submitt\n  #1 nop",
-        expect![[r#"
-              x `submitt` is no keyword
-               ,-[bad.case:4:1]
-             3 | buffer K 4096
-             4 | submitt
-               : ^^^|^^^
-               :    `-- not accepted here
-             5 |   #1 nop
-               `----
-              help: expected one of: rules, deviation, thread, needs, rings, ring, socket, buffer, submit,
-                    expect, received, drain, fence, settle, rewrite, reset, close, shutdown, register,
-                    unregister, lent
+        &expect![[r#"
+             x `submitt` is no keyword
+              ,-[bad.case:4:1]
+            3 | buffer K 4096
+            4 | submitt
+              : ^^^|^^^
+              :    `-- not accepted here
+            5 |   #1 nop
+              `----
+             help: expected one of: rules, deviation, thread, needs, rings, ring, socket, buffer, submit,
+                   expect, received, drain, fence, settle, rewrite, reset, close, shutdown, register, update,
+                   unregister, lent
         "#]],
     );
 }
@@ -50,15 +50,16 @@ fn a_keyword_position_lists_the_keywords() {
 fn an_opcode_position_lists_the_opcodes() {
     check(
         "submit\n  #1 sendzc A K 0..10",
-        expect![[r#"
-              x `sendzc` is no opcode
-               ,-[bad.case:5:6]
-             4 | submit
-             5 |   #1 sendzc A K 0..10
-               :      ^^^|^^
-               :         `-- not accepted here
-               `----
-              help: expected one of: nop, send, sendmsg, send_zc, sendmsg_zc
+        &expect![[r#"
+             x `sendzc` is no opcode
+              ,-[bad.case:5:6]
+            4 | submit
+            5 |   #1 sendzc A K 0..10
+              :      ^^^|^^
+              :         `-- not accepted here
+              `----
+             help: expected one of: nop, send, sendmsg, send_zc, sendmsg_zc, write, writev, write_fixed,
+                   writev_fixed, cancel
         "#]],
     );
 }
@@ -67,18 +68,19 @@ fn an_opcode_position_lists_the_opcodes() {
 fn an_option_position_lists_the_options() {
     check(
         "submit\n  #1 send A K 0..10 LINKED",
-        expect![[r#"
-              x `LINKED` has no place in an entry
-               ,-[bad.case:5:21]
-             4 | submit
-             5 |   #1 send A K 0..10 LINKED
-               :                     ^^^|^^
-               :                        `-- not accepted here
-               `----
-              help: expected one of: msg=, zc=, index=, LINK, HARDLINK, DRAIN, ASYNC, SKIP_SUCCESS,
-                    FIXED_FILE, BUFFER_SELECT, raw.opcode=, raw.flags=, raw.ioprio=, raw.fd=, raw.off=,
-                    raw.addr=, raw.len=, raw.op_flags=, raw.user_data=, raw.buf_index=, raw.personality=,
-                    raw.file_index=, raw.addr3=, raw.pad2=
+        &expect![[r#"
+             x `LINKED` has no place in an entry
+              ,-[bad.case:5:21]
+            4 | submit
+            5 |   #1 send A K 0..10 LINKED
+              :                     ^^^|^^
+              :                        `-- not accepted here
+              `----
+             help: expected one of: msg=, zc=, index=, LINK, HARDLINK, DRAIN, ASYNC, SKIP_SUCCESS,
+                   BUFFER_SELECT, raw.opcode=, raw.flags=, raw.ioprio=, raw.fd=, raw.off=, raw.addr=,
+                   raw.len=, raw.op_flags=, raw.user_data=, raw.buf_index=, raw.personality=,
+                   raw.file_index=, raw.addr3=, raw.pad2=, msg.namelen=, msg.iovlen=, msg.control=,
+                   msg.controllen=
         "#]],
     );
 }
@@ -87,7 +89,7 @@ fn an_option_position_lists_the_options() {
 fn flags_are_listed() {
     check(
         "submit\n  #1 send A K 0..10 msg=WAIT",
-        expect![[r#"
+        &expect![[r#"
               x `WAIT` is no message flag
                ,-[bad.case:5:25]
              4 | submit
@@ -105,7 +107,7 @@ fn flags_are_listed() {
 fn numbers_beyond_64_bits_are_refused() {
     check(
         "submit\n  #1 send A K 0..18446744073709551616",
-        expect![[r#"
+        &expect![[r#"
               x 18446744073709551616 is too much for the byte behind the last
                ,-[bad.case:5:18]
              4 | submit
@@ -122,7 +124,7 @@ fn numbers_beyond_64_bits_are_refused() {
 fn a_length_beyond_32_bits_is_refused() {
     check(
         "submit\n  #1 send A K 0..4294967296",
-        expect![[r#"
+        &expect![[r#"
               x 4294967296 bytes are too many for a length field
                ,-[bad.case:5:13]
              4 | submit
@@ -139,7 +141,7 @@ fn a_length_beyond_32_bits_is_refused() {
 fn a_buffer_is_bounded() {
     check(
         "buffer L 1152921504606846976",
-        expect![[r#"
+        &expect![[r#"
               x a buffer of 1152921504606846976 bytes is not possible
                ,-[bad.case:4:1]
              3 | buffer K 4096
@@ -156,7 +158,7 @@ fn a_buffer_is_bounded() {
 fn an_unknown_buffer_is_refused_where_it_stands() {
     check(
         "submit\n  #1 sendmsg A [K 0..10, KK 0..10]",
-        expect![[r#"
+        &expect![[r#"
               x there is no buffer `KK`
                ,-[bad.case:5:26]
              4 | submit
@@ -173,7 +175,7 @@ fn an_unknown_buffer_is_refused_where_it_stands() {
 fn an_unknown_rule_lists_those_that_look_alike() {
     check(
         "rules zc.notif-after-results",
-        expect![[r#"
+        &expect![[r#"
               x there is no rule `zc.notif-after-results`
                ,-[bad.case:4:7]
              3 | buffer K 4096
@@ -190,7 +192,7 @@ fn an_unknown_rule_lists_those_that_look_alike() {
 fn user_data_is_taken_once() {
     check(
         "submit\n  #1 nop\n  #1 nop",
-        expect![[r#"
+        &expect![[r#"
               x #1 is taken by line 5
                ,-[bad.case:6:3]
              5 |   #1 nop
@@ -207,7 +209,7 @@ fn user_data_is_taken_once() {
 fn an_errno_lists_those_that_look_alike() {
     check(
         "submit\n  #1 nop\nexpect\n  #1 -EINVALID",
-        expect![[r#"
+        &expect![[r#"
               x `-EINVALID` is no errno
                ,-[bad.case:7:6]
              6 | expect
@@ -224,7 +226,7 @@ fn an_errno_lists_those_that_look_alike() {
 fn a_notification_carries_no_count() {
     check(
         "submit\n  #1 nop\nexpect\n  #1 10 NOTIF",
-        expect![[r#"
+        &expect![[r#"
               x a notification carries no count and no errno
                ,-[bad.case:7:6]
              6 | expect
@@ -241,7 +243,7 @@ fn a_notification_carries_no_count() {
 fn an_alternative_needs_a_request() {
     check(
         "expect\n  or 0",
-        expect![[r#"
+        &expect![[r#"
               x there is nothing to which this is an alternative
                ,-[bad.case:5:3]
              4 | expect
@@ -258,7 +260,7 @@ fn an_alternative_needs_a_request() {
 fn lent_memory_is_rewritten_only_with_a_reason() {
     check(
         "submit\n  #1 send_zc A K 0..10\nlent K until #1 last\nrewrite K",
-        expect![[r#"
+        &expect![[r#"
               x K is lent to #1 here
                ,-[bad.case:7:1]
              6 | lent K until #1 last

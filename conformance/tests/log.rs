@@ -60,7 +60,7 @@ fn a_log_without_end_is_cut() {
 }
 
 #[track_caller]
-fn refused(text: &str, expected: Expect) {
+fn refused(text: &str, expected: &Expect) {
     expected.assert_eq(&read(text).expect_err("this must be refused").to_string());
 }
 
@@ -68,31 +68,31 @@ fn refused(text: &str, expected: Expect) {
 fn a_line_that_is_none_is_refused() {
     refused(
         "\n{\"v\":1,\"sene\":{}}\n",
-        expect![[
+        &expect![[
             r#"x.log:2:17: this is no line of a log; expected one of {"v":1,"program":…}, "profile", "seen", "end", "skip", "verdict""#
         ]],
     );
     refused(
         "{\"v\":1}\n",
-        expect![[
+        &expect![[
             r#"x.log:1:7: this is no line of a log; expected one of {"v":1,"program":…}, "profile", "seen", "end", "skip", "verdict""#
         ]],
     );
     refused(
         "[]\n",
-        expect![[
+        &expect![[
             r#"x.log:1:2: this is no line of a log; expected one of {"v":1,"program":…}, "profile", "seen", "end", "skip", "verdict""#
         ]],
     );
     refused(
         "{\"v\":1,\"seen\":{\"step\":0\n",
-        expect![[
+        &expect![[
             r#"x.log:1:1: EOF while parsing an object; expected one of {"v":1,"program":…}, "profile", "seen", "end", "skip", "verdict""#
         ]],
     );
     refused(
         "not json\n{}\n",
-        expect![[
+        &expect![[
             r#"x.log:1:2: expected ident; expected one of {"v":1,"program":…}, "profile", "seen", "end", "skip", "verdict""#
         ]],
     );
@@ -102,7 +102,7 @@ fn a_line_that_is_none_is_refused() {
 fn another_version_is_refused_whatever_it_says() {
     refused(
         "{\"v\":2,\"whatever\":[1]}\n",
-        expect![[r#"x.log:1:1: version 2 of the format, expected "v":1"#]],
+        &expect![[r#"x.log:1:1: version 2 of the format, expected "v":1"#]],
     );
 }
 
@@ -110,19 +110,19 @@ fn another_version_is_refused_whatever_it_says() {
 fn numbers_that_fit_no_field_are_refused() {
     refused(
         "{\"v\":1,\"seen\":{\"step\":4294967296,\"what\":\"gave_up\"}}\n",
-        expect![[
+        &expect![[
             r#"x.log:1:51: invalid value: integer `4294967296`, expected u32; expected one of {"v":1,"program":…}, "profile", "seen", "end", "skip", "verdict""#
         ]],
     );
     refused(
         "{\"v\":1,\"seen\":{\"step\":0,\"what\":{\"returned\":1e400}}}\n",
-        expect![[
+        &expect![[
             r#"x.log:1:48: number out of range; expected one of {"v":1,"program":…}, "profile", "seen", "end", "skip", "verdict""#
         ]],
     );
     refused(
         "{\"v\":123456789012345678901234567890}\n",
-        expect![[
+        &expect![[
             r#"x.log:1:35: invalid type: floating point `1.2345678901234568e+29`, expected u32; expected one of {"v":1,"program":…}, "profile", "seen", "end", "skip", "verdict""#
         ]],
     );
@@ -133,7 +133,7 @@ fn deep_nesting_is_refused() {
     let deep = format!("{{\"v\":1,\"seen\":{}{}}}\n", "[".repeat(100_000), "]".repeat(100_000));
     refused(
         &deep,
-        expect![[
+        &expect![[
             r#"x.log:1:141: recursion limit exceeded; expected one of {"v":1,"program":…}, "profile", "seen", "end", "skip", "verdict""#
         ]],
     );
@@ -142,13 +142,13 @@ fn deep_nesting_is_refused() {
 #[test]
 fn lines_out_of_turn_are_refused() {
     let end = "{\"v\":1,\"end\":\"complete\"}\n";
-    refused(&format!("{end}{end}"), expect!["x.log:2:1: the trace had ended, expected a verdict or nothing"]);
+    refused(&format!("{end}{end}"), &expect!["x.log:2:1: the trace had ended, expected a verdict or nothing"]);
     let skip = "{\"v\":1,\"program\":{}}\n";
-    refused(&format!("{skip}{skip}"), expect!["x.log:2:1: a second program, expected one program a log"]);
+    refused(&format!("{skip}{skip}"), &expect!["x.log:2:1: a second program, expected one program a log"]);
 }
 
 #[test]
 fn a_line_without_end_is_bounded() {
     let endless = format!("{{\"v\":1,\"skip\":\"{}\"}}\n", "x".repeat(17 << 20));
-    refused(&endless, expect!["x.log:1:1: the line is too long, expected at most 16777216 bytes"]);
+    refused(&endless, &expect!["x.log:1:1: the line is too long, expected at most 16777216 bytes"]);
 }

@@ -1,6 +1,6 @@
 //! One entry of a `submit` block as the 64 bytes that the kernel reads.
 
-use uringspec_model::abi::op;
+use uringspec_model::abi::{op, sqe_flag};
 use uringspec_model::sqe::Sqe;
 use winnow::Result;
 
@@ -27,9 +27,14 @@ pub(super) fn sqe(line: &SqeLine, names: &Names, memory: &mut Memory) -> Result<
         Target::None => {}
         Target::Socket(name) => sqe.fd = names.fd(name)?,
         Target::Closed => sqe.fd = CLOSED_FD,
+        Target::File(index) => {
+            sqe.fd = *index as i32;
+            sqe.flags |= sqe_flag::FIXED_FILE;
+        }
     }
     match &line.data {
         Data::None => {}
+        Data::Request(user_data) => sqe.addr = *user_data,
         Data::Flat(segment) => {
             let iovec = memory.iovec(segment)?;
             sqe.addr = iovec.addr;
@@ -41,7 +46,7 @@ pub(super) fn sqe(line: &SqeLine, names: &Names, memory: &mut Memory) -> Result<
         Data::Vector(segments) => {
             let iovecs = segments.iter().map(|s| memory.iovec(s)).collect::<Result<Vec<_>, _>>()?;
             if matches!(line.opcode, op::SENDMSG | op::SENDMSG_ZC) {
-                sqe.addr = memory.msghdr(&iovecs);
+                sqe.addr = memory.msghdr(&iovecs, &line.raw);
                 // liburing writes 1 here; nothing reads it but the check of its sign.
                 sqe.len = 1;
             } else {
@@ -73,5 +78,7 @@ fn set_raw(sqe: &mut Sqe, field: RawField, value: u64) {
         RawField::FileIndex => sqe.file_index = value as u32,
         RawField::Addr3 => sqe.addr3 = value,
         RawField::Pad2 => sqe.pad2 = value,
+        // These stand in the message header, which was written with the data.
+        RawField::NameLen | RawField::IovLen | RawField::Control | RawField::ControlLen => {}
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use uringspec_model::program::{Amount, End, Iovec, Program, Register, RingId, Step as Do, Until};
+use uringspec_model::program::{Amount, End, Program, Register, RingId, SocketId, Step as Do, Until};
 use winnow::Result;
 
 use super::error::{CaseError, Refusal};
 use super::lowered::{Expectation, Expected, Lowered, PlacedArrival, PlacedPiece};
 use super::place::Memory;
 use super::wants::{self, Wants};
-use super::{Arrival, Case, Expect, LentUntil, Mode, Name, Noted, Slot, Step, Upto, entry, setup};
+use super::{Arrival, Case, Expect, LentUntil, Mode, Name, Noted, Piece, Step, Upto, entry, setup, table};
 
 /// Lowers a case that was read from `text`. There is at least one program.
 pub fn lower(file: &str, text: &str, case: &Case) -> std::result::Result<Vec<Lowered>, CaseError> {
@@ -65,13 +65,13 @@ impl<'a> Lowering<'a> {
         for buffer in &self.case.buffers {
             let Some(index) = buffer.what.register else { continue };
             let iovec = self.memory.inside(&buffer.what.name, None, buffer.at)?;
-            if table.insert(index, iovec).is_some() {
+            if table.insert(u32::from(index), iovec).is_some() {
                 return Err(Refusal::new(buffer.at, format!("slot {index} is taken")));
             }
             line = buffer.at.line(self.text);
         }
         if !table.is_empty() {
-            let what = Register::Buffers(filled(&table));
+            let what = Register::Buffers(table::filled(&table));
             self.push(line, Do::Register { ring: RingId(0), what }, Some(Expected::Returned(0)));
         }
         Ok(())
@@ -126,8 +126,10 @@ impl<'a> Lowering<'a> {
             }
             Step::Received(peer, arrivals) => {
                 let socket = self.out.names.socket(peer, End::Far)?;
-                let arrivals =
-                    arrivals.iter().map(|arrival| self.arrival(arrival, step)).collect::<Result<_, _>>()?;
+                let arrivals = arrivals
+                    .iter()
+                    .map(|arrival| self.arrival(socket, arrival, step))
+                    .collect::<Result<_, _>>()?;
                 (Do::Drain { socket, amount: Amount::Everything }, Some(Expected::Arrivals(arrivals)))
             }
             Step::Rewrite(buffer) => (self.rewrite(buffer, step)?, None),
@@ -136,15 +138,11 @@ impl<'a> Lowering<'a> {
             Step::Shutdown(socket) => {
                 (Do::ShutdownOwn { socket: self.out.names.socket(socket, End::Near)? }, None)
             }
-            Step::Register(ring, slots, returns) => {
-                let ring = self.out.names.ring(ring.as_ref())?;
-                let what = self.table(slots, step)?;
-                (Do::Register { ring, what }, Some(Expected::Returned(returns.map_or(0, |r| r.0))))
-            }
-            Step::Unregister(ring, returns) => {
-                let ring = self.out.names.ring(ring.as_ref())?;
-                let what = Register::UnregisterBuffers;
-                (Do::Register { ring, what }, Some(Expected::Returned(returns.map_or(0, |r| r.0))))
+            Step::Register(register) => {
+                let ring = self.out.names.ring(register.ring.as_ref())?;
+                let (what, usual) = table::call(register, &self.out.names, &self.memory)?;
+                let returns = register.returns.map_or(usual, |r| r.0);
+                (Do::Register { ring, what }, Some(Expected::Returned(returns)))
             }
             Step::Lent(lent) => {
                 self.memory.region(&lent.buffer)?;
@@ -185,52 +183,51 @@ impl<'a> Lowering<'a> {
         Ok(Do::Rewrite { region })
     }
 
-    fn table(&self, slots: &[Slot], step: &Noted<Step>) -> Result<Register, Refusal> {
-        let mut table = BTreeMap::new();
-        for slot in slots {
-            table.insert(slot.index, self.memory.inside(&slot.buffer, slot.range, step.at)?);
+    fn arrival(
+        &self,
+        socket: SocketId,
+        arrival: &Noted<Arrival>,
+        step: &Noted<Step>,
+    ) -> Result<PlacedArrival, Refusal> {
+        let datagrams = arrival.what.parts.len() > 1 || arrival.what.parts.iter().any(Vec::is_empty);
+        if datagrams && !self.out.is_datagram(socket) {
+            return Err(
+                Refusal::new(step.at, "a stream has no parts").expecting(["pieces with commas", "nothing"])
+            );
         }
-        Ok(Register::Buffers(filled(&table)))
-    }
-
-    fn arrival(&self, arrival: &Noted<Arrival>, step: &Noted<Step>) -> Result<PlacedArrival, Refusal> {
-        let mut pieces = Vec::new();
-        for piece in &arrival.what.pieces {
-            let region = self.memory.region(&piece.buffer)?;
-            let name = &piece.buffer.text;
-            let rewritten = self.rewritten.get(name).copied().unwrap_or(0);
-            if piece.generation > rewritten {
-                return Err(Refusal::new(
-                    piece.buffer.at,
-                    format!("{name} was rewritten {rewritten} times before this"),
-                )
-                .expecting([format!("a generation up to {rewritten}")]));
-            }
-            let last = match piece.to {
-                Upto::Byte(to) => to,
-                Upto::Result(user_data) => {
-                    self.known_request(user_data, step)?;
-                    piece.from
-                }
-            };
-            if last > self.memory.len_bytes(region) {
-                let bytes = self.memory.len_bytes(region);
-                return Err(Refusal::new(piece.buffer.at, format!("{name} has {bytes} bytes"))
-                    .expecting([format!("a range in 0..{bytes}")]));
-            }
-            pieces.push(PlacedPiece { region, generation: piece.generation, from: piece.from, to: piece.to });
-        }
+        let place = |part: &Vec<Piece>| part.iter().map(|piece| self.piece(piece, step)).collect();
+        let parts = arrival.what.parts.iter().map(place).collect::<Result<_, Refusal>>()?;
         if let Some((user_data, _)) = arrival.what.given {
             self.known_request(user_data, step)?;
         }
         let words = super::print::arrival_words(&arrival.what);
-        Ok(PlacedArrival { pieces, given: arrival.what.given, words })
+        Ok(PlacedArrival { parts, given: arrival.what.given, words })
     }
-}
 
-fn filled(table: &BTreeMap<u16, Iovec>) -> Vec<Iovec> {
-    let slots = table.keys().next_back().map_or(0, |last| last + 1);
-    (0..slots).map(|index| table.get(&index).copied().unwrap_or_default()).collect()
+    fn piece(&self, piece: &Piece, step: &Noted<Step>) -> Result<PlacedPiece, Refusal> {
+        let region = self.memory.region(&piece.buffer)?;
+        let name = &piece.buffer.text;
+        let rewritten = self.rewritten.get(name).copied().unwrap_or(0);
+        if piece.generation > rewritten {
+            let message = format!("{name} was rewritten {rewritten} times before this");
+            return Err(
+                Refusal::new(piece.buffer.at, message).expecting([format!("a generation up to {rewritten}")])
+            );
+        }
+        let last = match piece.to {
+            Upto::Byte(to) => to,
+            Upto::Result(user_data) => {
+                self.known_request(user_data, step)?;
+                piece.from
+            }
+        };
+        if last > self.memory.len_bytes(region) {
+            let bytes = self.memory.len_bytes(region);
+            return Err(Refusal::new(piece.buffer.at, format!("{name} has {bytes} bytes"))
+                .expecting([format!("a range in 0..{bytes}")]));
+        }
+        Ok(PlacedPiece { region, generation: piece.generation, from: piece.from, to: piece.to })
+    }
 }
 
 fn gives_back(expect: &Expect, user_data: u64, until: LentUntil) -> bool {

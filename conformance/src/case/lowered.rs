@@ -1,7 +1,7 @@
 //! A case as programs, each with what is expected of its steps.
 
 use uringspec_model::memory::RegionId;
-use uringspec_model::program::{Program, SocketId, Step as Do};
+use uringspec_model::program::{Program, SocketId, SocketKind, Step as Do};
 
 use super::names::Names;
 use super::{Expect, Mode, ResPattern, Upto};
@@ -46,8 +46,8 @@ pub enum Expected {
 /// An alternative of what a peer got.
 #[derive(Clone, Debug)]
 pub struct PlacedArrival {
-    /// The bytes.
-    pub pieces: Vec<PlacedPiece>,
+    /// The bytes, in the parts in which they come.
+    pub parts: Vec<Vec<PlacedPiece>>,
     /// The result of a request for which this stands.
     pub given: Option<(u64, ResPattern)>,
     /// The alternative in the words of the case.
@@ -78,6 +78,12 @@ impl Lowered {
         let drains = |s: u32| matches!(self.program.steps.get(s as usize), Some(Do::Drain { socket: drained, .. }) if *drained == socket);
         let lines = self.expectations.iter().filter(|e| matches!(e.what, Expected::Arrivals(_)));
         lines.map(|e| e.step).find(|s| *s >= step && drains(*s))
+    }
+
+    /// Whether what the peer of a socket reads comes in datagrams.
+    pub fn is_datagram(&self, socket: SocketId) -> bool {
+        let kind = self.program.sockets.get(usize::from(socket.0)).map(|s| s.kind);
+        matches!(kind, Some(SocketKind::Udp4 | SocketKind::Udp6))
     }
 
     /// Whether a step is a `settle`.

@@ -18,6 +18,7 @@ mod parse_sqe;
 pub mod place;
 pub mod print;
 mod setup;
+mod table;
 pub mod text;
 mod token;
 mod wants;
@@ -25,6 +26,7 @@ mod wants;
 pub use error::CaseError;
 pub use lower::lower;
 pub use parse::parse;
+pub use parse_sqe::OPS;
 pub use setup::check_names;
 
 use text::At;
@@ -155,10 +157,8 @@ pub enum Step {
     Close(Name),
     /// `shutdown`: the caller stops sending.
     Shutdown(Name),
-    /// `register`: buffers are registered; `returns` is zero unless it is said.
-    Register(Option<Name>, Vec<Slot>, Option<Returns>),
-    /// `unregister`: they are given back.
-    Unregister(Option<Name>, Option<Returns>),
+    /// `register`, `update` and `unregister`: a table of the ring changes.
+    Register(Register),
     /// `lent`: whose the buffer is.
     Lent(Lent),
 }
@@ -212,6 +212,8 @@ pub enum Target {
     Socket(Name),
     /// A descriptor that is not open.
     Closed,
+    /// `file=N`, an index into the table of files.
+    File(u32),
 }
 
 /// The data of a send.
@@ -223,6 +225,8 @@ pub enum Data {
     Flat(Segment),
     /// An array of them.
     Vector(Vec<Segment>),
+    /// The request that a cancel is about.
+    Request(u64),
 }
 
 /// A range of a place in memory.
@@ -284,6 +288,14 @@ pub enum RawField {
     Addr3,
     /// `__pad2`.
     Pad2,
+    /// `msg_namelen` of the message header.
+    NameLen,
+    /// `msg_iovlen` of the message header.
+    IovLen,
+    /// `msg_control` of the message header.
+    Control,
+    /// `msg_controllen` of the message header.
+    ControlLen,
 }
 
 /// An `expect` block.
@@ -358,8 +370,8 @@ pub enum UsagePattern {
 /// One alternative of what a peer got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// The bytes; none: nothing.
-    pub pieces: Vec<Piece>,
+    /// The bytes. A stream has one part or none, a datagram socket one for each datagram.
+    pub parts: Vec<Vec<Piece>>,
     /// The result of a request for which this stands.
     pub given: Option<(u64, ResPattern)>,
 }
@@ -386,15 +398,45 @@ pub enum Upto {
     Result(u64),
 }
 
-/// One slot of a `register` line.
+/// One call that changes a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// The ring, where there are several.
+    pub ring: Option<Name>,
+    /// What is asked.
+    pub what: Table,
+    /// What the call returns; absent: zero, and for an update the number of its slots.
+    pub returns: Option<Returns>,
+}
+
+/// What is asked of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// `register 0=K`: a table of buffers; indices that are left out are empty.
+    Buffers(Vec<Slot>),
+    /// `register sparse=4`: a table of empty slots.
+    Sparse(u32),
+    /// `update 2=K 3=empty`: slots that follow one another.
+    Update(Vec<Slot>),
+    /// `register files 0=A`: a table of sockets.
+    Files(Vec<Slot>),
+    /// `unregister`.
+    NoBuffers,
+    /// `unregister files`.
+    NoFiles,
+}
+
+/// One slot of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// The index in the table.
-    pub index: u16,
-    /// The buffer.
-    pub buffer: Name,
-    /// The part of it; absent: all.
+    pub index: u32,
+    /// The buffer, or the socket; absent: empty.
+    pub name: Option<Name>,
+    /// The part of the buffer; absent: all.
     pub range: Option<(u64, u64)>,
+    /// Where it stands.
+    pub at: At,
 }
 
 /// A `lent` line: the buffer is the kernel's until a completion of the request.

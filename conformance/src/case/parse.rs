@@ -6,11 +6,14 @@ use super::error::{CaseError, Refusal};
 use super::lines::{self, Line};
 use super::text::At;
 use super::token::{self, Input, eat_word, end, keyword, name, number};
-use super::{Case, Lent, LentUntil, Name, Noted, Returns, Slot, Step, Submit};
+use super::{Case, Lent, LentUntil, Name, Noted, Register, Returns, Slot, Step, Submit, Table};
 use super::{parse_expect, parse_setup, parse_sqe};
 
 /// The longest text that is read; the longest case so far has 3 KB.
 const TEXT_MAX_BYTES: usize = 1 << 20;
+
+/// The greatest index of a slot: one more than the largest table has (`IORING_MAX_REG_BUFFERS`).
+const SLOTS_MAX: u64 = 1 << 14;
 
 /// What a line can begin with.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +37,7 @@ enum Keyword {
     Close,
     Shutdown,
     Register,
+    Update,
     Unregister,
     Lent,
 }
@@ -58,6 +62,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("close", Keyword::Close),
     ("shutdown", Keyword::Shutdown),
     ("register", Keyword::Register),
+    ("update", Keyword::Update),
     ("unregister", Keyword::Unregister),
     ("lent", Keyword::Lent),
 ];
@@ -187,11 +192,9 @@ fn step(i: &mut Input<'_>, lines: &mut Lines<'_>, word: Keyword) -> Result<Step,
         Keyword::Reset => Step::Reset(name(i, "peer")?),
         Keyword::Close => Step::Close(name(i, "socket")?),
         Keyword::Shutdown => Step::Shutdown(name(i, "socket")?),
-        Keyword::Register => register(i)?,
-        Keyword::Unregister => {
-            let ring = if token::peek_word(i) == "returns" { None } else { ring_name(i)? };
-            Step::Unregister(ring, trailing_returns(i)?)
-        }
+        Keyword::Register => register(i, false)?,
+        Keyword::Update => register(i, true)?,
+        Keyword::Unregister => unregister(i)?,
         Keyword::Lent => lent(i)?,
         // Every other keyword was handled before the first step.
         _ => Step::Settle,
@@ -239,21 +242,57 @@ fn ring_name(i: &mut Input<'_>) -> Result<Option<Name>, Refusal> {
     if token::at_end(i) { Ok(None) } else { name(i, "ring").map(Some) }
 }
 
-fn register(i: &mut Input<'_>) -> Result<Step, Refusal> {
-    let ring = if token::peek_word(i).contains('=') { None } else { ring_name(i)? };
-    let mut slots = Vec::new();
-    while !token::at_end(i) && token::peek_word(i) != "returns" {
-        let index = number(i, "an index", 63)? as u16;
-        let at = token::here(i);
-        if !token::eat(i, '=') {
-            return Err(Refusal::new(at, "a slot needs a buffer").expecting(["a slot such as 0=K"]));
+/// A `register` or `update` line behind its keyword.
+fn register(i: &mut Input<'_>, update: bool) -> Result<Step, Refusal> {
+    let files = !update && eat_word(i, "files");
+    let named =
+        !files && !token::at_end(i) && !token::peek_word(i).contains('=') && token::peek_word(i) != "returns";
+    let ring = if named { ring_name(i)? } else { None };
+    let files = files || !update && eat_word(i, "files");
+    let what = if !update && !files && token::eat_key(i, "sparse") {
+        Table::Sparse(number(i, "a number of slots", u32::MAX.into())? as u32)
+    } else {
+        let slots = slots(i, !files)?;
+        match (update, files) {
+            (true, _) => Table::Update(slots),
+            (false, true) => Table::Files(slots),
+            (false, false) => Table::Buffers(slots),
         }
-        let buffer = name(i, "buffer")?;
+    };
+    Ok(Step::Register(Register { ring, what, returns: trailing_returns(i)? }))
+}
+
+fn slots(i: &mut Input<'_>, ranges: bool) -> Result<Vec<Slot>, Refusal> {
+    let mut slots: Vec<Slot> = Vec::new();
+    while !token::at_end(i) && token::peek_word(i) != "returns" {
+        let at = token::here(i);
+        let index = number(i, "an index", SLOTS_MAX)? as u32;
+        if !token::eat(i, '=') {
+            return Err(Refusal::new(at, "a slot needs a name").expecting(["a slot such as 0=K", "0=empty"]));
+        }
+        if slots.iter().any(|slot| slot.index == index) {
+            return Err(Refusal::new(at, format!("slot {index} is taken")).expecting(["another index"]));
+        }
+        let name = if eat_word(i, "empty") { None } else { Some(name(i, "name")?) };
         let more = token::peek_word(i);
-        let has_range = more.starts_with(|c: char| c.is_ascii_digit()) && !more.contains('=');
-        slots.push(Slot { index, buffer, range: if has_range { Some(token::range(i)?) } else { None } });
+        let has_range =
+            ranges && name.is_some() && more.starts_with(|c: char| c.is_ascii_digit()) && !more.contains('=');
+        let range = if has_range { Some(token::range(i)?) } else { None };
+        slots.push(Slot { index, name, range, at });
     }
-    Ok(Step::Register(ring, slots, trailing_returns(i)?))
+    Ok(slots)
+}
+
+fn unregister(i: &mut Input<'_>) -> Result<Step, Refusal> {
+    let files = eat_word(i, "files");
+    let ring = if token::peek_word(i) == "returns" { None } else { ring_name_before(i)? };
+    let files = files || eat_word(i, "files");
+    let what = if files { Table::NoFiles } else { Table::NoBuffers };
+    Ok(Step::Register(Register { ring, what, returns: trailing_returns(i)? }))
+}
+
+fn ring_name_before(i: &mut Input<'_>) -> Result<Option<Name>, Refusal> {
+    if token::at_end(i) || token::peek_word(i) == "files" { Ok(None) } else { name(i, "ring").map(Some) }
 }
 
 fn lent(i: &mut Input<'_>) -> Result<Step, Refusal> {

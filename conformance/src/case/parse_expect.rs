@@ -194,11 +194,11 @@ pub(super) fn received(i: &mut Input<'_>, lines: &mut Lines<'_>) -> Result<Step,
 }
 
 fn arrival(i: &mut Input<'_>) -> Result<Arrival, Refusal> {
-    let mut pieces = Vec::new();
+    let mut parts = Vec::new();
     if !eat_word(i, "nothing") {
         loop {
-            pieces.push(piece(i)?);
-            if !token::eat(i, ',') {
+            parts.push(part(i)?);
+            if !eat_word(i, "|") {
                 break;
             }
         }
@@ -207,8 +207,22 @@ fn arrival(i: &mut Input<'_>) -> Result<Arrival, Refusal> {
         true => Some((token::user_data(i)?, res_pattern(i)?)),
         false => None,
     };
-    end(i, &[",", "if"])?;
-    Ok(Arrival { pieces, given })
+    end(i, &[",", "|", "if"])?;
+    Ok(Arrival { parts, given })
+}
+
+/// Bytes that came together: pieces, or an empty datagram.
+fn part(i: &mut Input<'_>) -> Result<Vec<Piece>, Refusal> {
+    let mut pieces = Vec::new();
+    if eat_word(i, "empty") {
+        return Ok(pieces);
+    }
+    loop {
+        pieces.push(piece(i)?);
+        if !token::eat(i, ',') {
+            return Ok(pieces);
+        }
+    }
 }
 
 fn piece(i: &mut Input<'_>) -> Result<Piece, Refusal> {

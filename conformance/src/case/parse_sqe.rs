@@ -8,14 +8,24 @@ use super::text::At;
 use super::token::{self, Input, eat_key, eat_word, keyword, number};
 use super::{Data, RawField, SqeLine, Target};
 
-/// The opcodes of cases.
-pub(super) const OPS: &[(&str, u8)] = &[
+/// The opcodes of cases, by their words.
+pub const OPS: &[(&str, u8)] = &[
     ("nop", op::NOP),
     ("send", op::SEND),
     ("sendmsg", op::SENDMSG),
     ("send_zc", op::SEND_ZC),
     ("sendmsg_zc", op::SENDMSG_ZC),
+    ("write", op::WRITE),
+    ("writev", op::WRITEV),
+    ("write_fixed", op::WRITE_FIXED),
+    ("writev_fixed", op::WRITEV_FIXED),
+    ("cancel", op::ASYNC_CANCEL),
 ];
+
+/// Whether an opcode of cases takes an array where `send` takes a pointer.
+pub(super) fn takes_array(opcode: u8) -> bool {
+    matches!(opcode, op::SENDMSG | op::SENDMSG_ZC | op::WRITEV | op::WRITEV_FIXED)
+}
 
 /// The flags behind an entry.
 pub(super) const FLAGS: &[(&str, u8)] = &[
@@ -24,7 +34,6 @@ pub(super) const FLAGS: &[(&str, u8)] = &[
     ("DRAIN", sqe_flag::DRAIN),
     ("ASYNC", sqe_flag::ASYNC),
     ("SKIP_SUCCESS", sqe_flag::CQE_SKIP_SUCCESS),
-    ("FIXED_FILE", sqe_flag::FIXED_FILE),
     ("BUFFER_SELECT", sqe_flag::BUFFER_SELECT),
 ];
 
@@ -44,6 +53,10 @@ pub(super) const RAW: &[(&str, RawField, u64)] = &[
     ("raw.file_index", RawField::FileIndex, u32::MAX as u64),
     ("raw.addr3", RawField::Addr3, u64::MAX),
     ("raw.pad2", RawField::Pad2, u64::MAX),
+    ("msg.namelen", RawField::NameLen, u32::MAX as u64),
+    ("msg.iovlen", RawField::IovLen, u64::MAX),
+    ("msg.control", RawField::Control, u64::MAX),
+    ("msg.controllen", RawField::ControlLen, u64::MAX),
 ];
 
 /// One entry.
@@ -71,22 +84,25 @@ pub(super) fn sqe(i: &mut Input<'_>, at: At) -> Result<SqeLine, Refusal> {
 }
 
 fn target(i: &mut Input<'_>, opcode: u8) -> Result<Target, Refusal> {
-    if opcode == op::NOP {
+    if matches!(opcode, op::NOP | op::ASYNC_CANCEL) {
         return Ok(Target::None);
     }
     if eat_word(i, "closed") {
         return Ok(Target::Closed);
     }
+    if eat_key(i, "file") {
+        return Ok(Target::File(number(i, "an index of a file", u32::MAX.into())? as u32));
+    }
     let at = token::here(i);
-    token::name(i, "socket")
-        .map(Target::Socket)
-        .map_err(|refusal| Refusal::new(at, refusal.message).expecting(["the name of a socket", "`closed`"]))
+    token::name(i, "socket").map(Target::Socket).map_err(|refusal| {
+        Refusal::new(at, refusal.message).expecting(["the name of a socket", "closed", "file=0"])
+    })
 }
 
 fn data(i: &mut Input<'_>, opcode: u8) -> Result<Data, Refusal> {
     let next = token::peek_word(i);
     let vector = token::rest(i).trim_start().starts_with('[');
-    if vector && opcode != op::NOP {
+    if vector && !matches!(opcode, op::NOP | op::ASYNC_CANCEL) {
         return token::vector(i).map(Data::Vector);
     }
     let is_option = next.contains('=') || FLAGS.iter().any(|(word, _)| *word == next);
@@ -94,7 +110,8 @@ fn data(i: &mut Input<'_>, opcode: u8) -> Result<Data, Refusal> {
         return Ok(Data::None);
     }
     match opcode {
-        op::SENDMSG | op::SENDMSG_ZC => token::vector(i).map(Data::Vector),
+        op::ASYNC_CANCEL => token::user_data(i).map(Data::Request),
+        _ if takes_array(opcode) => token::vector(i).map(Data::Vector),
         _ => token::segment(i).map(Data::Flat),
     }
 }

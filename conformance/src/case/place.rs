@@ -12,13 +12,16 @@ use winnow::Result;
 
 use super::error::{Refusal, near_or};
 use super::text::At;
-use super::{Buffer, Name, Noted, Place, Segment};
+use super::{Buffer, Name, Noted, Place, RawField, Segment};
 
 /// The largest buffer: enough for every length that a case is about, little enough for a laptop.
 pub const REGION_MAX_BYTES: u64 = 64 << 20;
 
-/// The most buffers of a case; together they fill half of the window.
+/// The most buffers of a case.
 pub const BUFFERS_MAX: usize = 64;
+
+/// The most bytes of all buffers: what may be pinned on a laptop without anybody noticing.
+pub const TOTAL_MAX_BYTES: u64 = 128 << 20;
 
 /// An address in the window at which no case has memory: its last MiB.
 pub const HOLE: u64 = WINDOW_BASE + WINDOW_BYTES - (1 << 20);
@@ -85,6 +88,10 @@ impl Memory {
         if self.regions.iter().any(overlaps) {
             return Err(Refusal::new(buffer.at, "another buffer stands in the way")
                 .expecting(["a buffer that follows the one it is placed behind"]));
+        }
+        if self.regions.iter().map(|r| r.len_bytes).sum::<u64>() + bytes > TOTAL_MAX_BYTES {
+            return Err(Refusal::new(buffer.at, "the buffers are too many bytes together")
+                .expecting([format!("at most {TOTAL_MAX_BYTES} bytes (128 MiB)")]));
         }
         let id = RegionId(self.regions.len() as u16);
         if buffer.name.text == HEADERS || self.by_name.insert(buffer.name.text.clone(), id).is_some() {
@@ -156,11 +163,22 @@ impl Memory {
     }
 
     /// Stores a `struct msghdr` with its array and returns its address.
-    pub(super) fn msghdr(&mut self, iovecs: &[Iovec]) -> u64 {
+    pub(super) fn msghdr(&mut self, iovecs: &[Iovec], raw: &[(RawField, u64)]) -> u64 {
         let addr = self.headers_addr + self.headers.len() as u64;
         let mut header = [0; MSGHDR_BYTES as usize];
         header[16..24].copy_from_slice(&(addr + MSGHDR_BYTES).to_le_bytes());
         header[24..32].copy_from_slice(&(iovecs.len() as u64).to_le_bytes());
+        for (field, value) in raw {
+            let range = match field {
+                RawField::NameLen => 8..12,
+                RawField::IovLen => 24..32,
+                RawField::Control => 32..40,
+                RawField::ControlLen => 40..48,
+                _ => continue,
+            };
+            let bytes = range.len();
+            header[range].copy_from_slice(&value.to_le_bytes()[..bytes]);
+        }
         self.headers.extend(header);
         self.array(iovecs);
         addr

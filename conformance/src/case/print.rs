@@ -10,7 +10,8 @@ use super::parse_setup::{kind_word, lane_word};
 use super::parse_sqe::{FLAGS, OPS, RAW};
 use super::{Arrival, Buffer, Case, Data, Expect, ExpectLine, LentUntil, Mode, Name, Noted, Pattern, Piece};
 use super::{
-    Place, ResPattern, Returns, Ring, Segment, Silence, Slot, Socket, SqeLine, Step, Submit, Target,
+    Place, Register, ResPattern, Returns, Ring, Segment, Silence, Slot, Socket, SqeLine, Step, Submit, Table,
+    Target,
 };
 use super::{Upto, UsagePattern};
 
@@ -187,13 +188,24 @@ pub fn step_words(step: &Step) -> String {
         Step::Reset(peer) => format!("{:<10} {}", "reset", peer.text),
         Step::Close(socket) => format!("{:<10} {}", "close", socket.text),
         Step::Shutdown(socket) => format!("{:<10} {}", "shutdown", socket.text),
-        Step::Register(ring, slots, returns) => {
-            let slots: String = slots.iter().map(|slot| format!(" {}", slot_words(slot))).collect();
-            let head = named("register", ring);
-            let head = if ring.is_none() { format!("{head:<10}") } else { head };
-            format!("{head}{slots}{}", trailing(*returns))
+        Step::Register(Register { ring, what, returns }) => {
+            let keyword = match what {
+                Table::Buffers(_) | Table::Sparse(_) | Table::Files(_) => "register",
+                Table::Update(_) => "update",
+                Table::NoBuffers | Table::NoFiles => "unregister",
+            };
+            let mut words = format!("{:<10}", named(keyword, ring));
+            if matches!(what, Table::Files(_) | Table::NoFiles) {
+                words.push_str(" files");
+            }
+            if let Table::Buffers(slots) | Table::Update(slots) | Table::Files(slots) = what {
+                words.extend(slots.iter().map(|slot| format!(" {}", slot_words(slot))));
+            }
+            if let Table::Sparse(slots) = what {
+                let _ = write!(words, " sparse={slots}");
+            }
+            (words + &trailing(*returns)).trim_end().to_string()
         }
-        Step::Unregister(ring, returns) => format!("{}{}", named("unregister", ring), trailing(*returns)),
         Step::Lent(lent) => {
             let until = if lent.until == LentUntil::Last { "last" } else { "result" };
             format!("{:<10} {} until #{} {until}", "lent", lent.buffer.text, lent.user_data)
@@ -217,9 +229,10 @@ fn errno_word(number: u16) -> String {
 }
 
 fn slot_words(slot: &Slot) -> String {
+    let name = slot.name.as_ref().map_or("empty", |name| &name.text);
     match slot.range {
-        Some((from, to)) => format!("{}={} {from}..{to}", slot.index, slot.buffer.text),
-        None => format!("{}={}", slot.index, slot.buffer.text),
+        Some((from, to)) => format!("{}={name} {from}..{to}", slot.index),
+        None => format!("{}={name}", slot.index),
     }
 }
 
@@ -231,9 +244,11 @@ pub fn sqe_words(sqe: &SqeLine) -> String {
         Target::None => {}
         Target::Socket(name) => _ = write!(words, " {}", name.text),
         Target::Closed => words.push_str(" closed"),
+        Target::File(index) => _ = write!(words, " file={index}"),
     }
     match &sqe.data {
         Data::None => {}
+        Data::Request(user_data) => _ = write!(words, " #{user_data}"),
         Data::Flat(segment) => _ = write!(words, " {}", segment_words(segment)),
         Data::Vector(segments) => {
             let segments: Vec<String> = segments.iter().map(segment_words).collect();
@@ -336,8 +351,12 @@ fn res_words(res: ResPattern) -> String {
 
 /// What a peer got, in one alternative.
 pub fn arrival_words(arrival: &Arrival) -> String {
-    let pieces: Vec<String> = arrival.pieces.iter().map(piece_words).collect();
-    let mut words = if pieces.is_empty() { "nothing".into() } else { pieces.join(", ") };
+    let part = |pieces: &Vec<Piece>| match pieces.is_empty() {
+        true => "empty".to_string(),
+        false => pieces.iter().map(piece_words).collect::<Vec<_>>().join(", "),
+    };
+    let parts: Vec<String> = arrival.parts.iter().map(part).collect();
+    let mut words = if parts.is_empty() { "nothing".into() } else { parts.join(" | ") };
     if let Some((user_data, res)) = arrival.given {
         let _ = write!(words, "  if #{user_data} {}", res_words(res));
     }

@@ -312,7 +312,10 @@ const RESERVED: &[&str] = &[
     "DRAIN",
     "ASYNC",
     "SKIP_SUCCESS",
-    "FIXED_FILE",
+    "empty",
+    "files",
+    "file",
+    "sparse",
     "BUFFER_SELECT",
 ];
 

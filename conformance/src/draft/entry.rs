@@ -22,6 +22,7 @@ mod bit {
     /// All of these together, so that it is seldom.
     pub(super) const TWIN: u16 = 0x1c00;
     pub(super) const ASYNC: u16 = 0xc000;
+    pub(super) const FAR: u16 = 0x3400;
 }
 
 /// From here on `EntryDraft::odd` makes an entry wrong; below, it is as it should be.
@@ -119,6 +120,10 @@ pub(super) fn entry(draft: &EntryDraft, around: &mut Surroundings<'_>) -> Entry 
             sends = Some((socket, len));
         }
     }
+    if has(bit::FAR, Features::FAR) && sqe.opcode != op::NOP {
+        sqe.fd += 1;
+        sends = None;
+    }
     disturb(oddity, draft.detail, &mut sqe);
     Entry { sqe, sends, may_stop: oddity != Oddity::Nothing || sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0 }
 }
@@ -200,10 +205,10 @@ fn disturb(oddity: Oddity, detail: u8, sqe: &mut Sqe) {
     match oddity {
         Oddity::Nothing | Oddity::Fault | Oddity::Header => {}
         Oddity::Flip => flip(detail, sqe),
-        // Beside the sockets: the far end of the first, a number that is free, and negative ones.
+        // Beside the sockets: a number that is free, and negative ones.
         Oddity::Descriptor => {
             if sqe.opcode != op::NOP {
-                sqe.fd = [-1, FD_BASE + 1, FD_BASE + 900, i32::MIN][usize::from(detail % 4)];
+                sqe.fd = [-1, FD_BASE + 900, i32::MIN][usize::from(detail % 3)];
             }
             if detail & 0x70 == 0x70 {
                 sqe.flags |= sqe_flag::FIXED_FILE;

@@ -65,18 +65,20 @@ bitflags! {
         const POLL_FIRST = 1 << 26;
         /// `CQE_SKIP_SUCCESS` on what is not zero copy.
         const SKIP = 1 << 27;
+        /// Chains that are still open where their batch ends.
+        const OPEN = 1 << 28;
+        /// Sends on the far end of a socket.
+        const FAR = 1 << 29;
         /// Whatever else the model says nothing about.
-        const BEYOND = 1 << 28;
+        const BEYOND = 1 << 30;
     }
 }
 
 impl Features {
     /// What is used unless something else is asked for: all that the model covers.
     pub const DEFAULT: Features = Features::all()
-        .difference(Features::ASYNC)
-        .difference(Features::MORE)
-        .difference(Features::POLL_FIRST)
         .difference(Features::SKIP)
+        .difference(Features::FAR)
         .difference(Features::BEYOND);
 
     /// Reads a list such as `default,async,-twins`: names in lower case, `all`, `default` and `none`; a

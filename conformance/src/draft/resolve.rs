@@ -3,7 +3,7 @@
 //! It errs on the side of patience: where a wait might not end by itself, nothing is waited for, and the
 //! last step, which lets everything go on, ends what is left.
 
-use uringspec_model::abi::setup;
+use uringspec_model::abi::{setup, sqe_flag};
 use uringspec_model::memory::RegionId;
 use uringspec_model::program::{
     Amount, Iovec, Lane, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup, SocketState,
@@ -254,6 +254,11 @@ impl Resolver {
                 self.sends(socket, len, alone);
             }
             sqes.push(made.sqe);
+        }
+        if !self.features.contains(Features::OPEN)
+            && let Some(last) = sqes.last_mut()
+        {
+            last.flags &= !(sqe_flag::LINK | sqe_flag::HARDLINK);
         }
         let state = &mut self.rings[ring];
         // A batch that ends early leaves at most all but one; entries that were left before come first.
