@@ -69,6 +69,8 @@ pub struct Writer {
     pub accepted: (u64, u64),
     /// No more will be accepted than was.
     pub closed: bool,
+    /// The request's result is known to be this count, so the writer may go when the peer has it all.
+    pub known: bool,
     /// Bytes that the peer has read.
     pub read: u64,
     /// Whether its bytes have left.
@@ -145,6 +147,7 @@ impl Stream {
             send,
             accepted,
             closed,
+            known: closed,
             read: 0,
             holds: Holds::Surely,
             unordered,
@@ -206,6 +209,7 @@ impl Stream {
         let writer = &mut self.writers[i];
         writer.accepted = (count, count);
         writer.closed = true;
+        writer.known = true;
         writer.loose = false;
         self.forget_read(i);
     }
@@ -221,7 +225,7 @@ impl Stream {
 
     fn forget_read(&mut self, i: usize) {
         let writer = &self.writers[i];
-        if writer.closed && writer.accepted.1 <= writer.read {
+        if writer.known && writer.accepted.1 <= writer.read {
             let gone = self.writers.remove(i).request;
             for writer in &mut self.writers {
                 writer.unordered.retain(|r| *r != gone);
@@ -391,6 +395,9 @@ impl Writer {
     /// What it counts for while the peer has not read it.
     fn charge(&self) -> u64 {
         let bytes = if self.closed { self.accepted.1 } else { self.send.len_bytes };
+        if self.closed && bytes <= self.read {
+            return 0;
+        }
         bytes.saturating_sub(self.read).saturating_add(REQUEST_OVERHEAD_BYTES)
     }
 
