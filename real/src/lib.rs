@@ -26,6 +26,7 @@ pub mod runs;
 mod sentinel;
 mod skip;
 mod sockets;
+mod spawner;
 mod steps;
 mod sys;
 mod tally;

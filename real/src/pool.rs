@@ -13,6 +13,7 @@ use uringspec_model::program::Program;
 use uringspec_model::trace::{Ending, Line, Seen, Trace, Versioned};
 
 use crate::skip::Skip;
+use crate::spawner;
 use crate::sys::{self, check};
 use crate::worker::{STEP_NAME, STEP_PATIENCE_MS, STEP_PATIENCE_VARIABLE};
 
@@ -190,13 +191,13 @@ impl Running {
             let path = options.worker.program.display();
             RunError::NoWorker(format!("{doing} the worker {path}: {error}"))
         };
-        let mut child = Command::new(&options.worker.program)
+        let mut command = Command::new(&options.worker.program);
+        command
             .args(&options.worker.args)
             .env(STEP_PATIENCE_VARIABLE, options.step_patience_ms.to_string())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| no_worker("starting", &error))?;
+            .stdout(Stdio::piped());
+        let mut child = spawner::spawn(command).map_err(|error| no_worker("starting", &error))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             unreachable!("both were asked to be pipes");
         };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use io_uring::{IoUring, Probe};
 use uringspec_model::abi::{cqe_flag, errno, op, send_flag, setup};
 use uringspec_model::profile::{Feature, KernelVersion, Profile};
-use uringspec_model::program::{RingSetup, Until, Want};
+use uringspec_model::program::{RingSetup, Want};
 use uringspec_model::sqe::Sqe;
 
 use crate::ring::Ring;
@@ -91,8 +91,8 @@ fn accepts(sqe: Sqe, opcodes: u8) -> Result<bool, Skip> {
     let mut ring = plain_ring()?;
     ring.submit(&[sqe]);
     let mut result = None;
-    let until = Until::Seen(vec![Want { user_data: sqe.user_data, count: 1, last: true }]);
-    ring.reap(&until, PATIENCE, &mut |cqe| {
+    let want = Want { user_data: sqe.user_data, count: 1, last: true };
+    ring.reap(&|tally| tally.progress(want.user_data).reaches(&want), PATIENCE, &mut |cqe| {
         if cqe.flags & cqe_flag::NOTIF == 0 {
             result = Some(cqe.res);
         }

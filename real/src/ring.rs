@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use io_uring::{IoUring, cqueue, squeue};
 use uringspec_model::abi::{op, setup};
 use uringspec_model::cqe::Cqe;
-use uringspec_model::program::{Iovec, RingSetup, Until};
+use uringspec_model::program::{Iovec, RingSetup};
 use uringspec_model::sqe::Sqe;
 
 use crate::sys;
@@ -132,14 +132,19 @@ impl Ring {
         returned
     }
 
-    /// Enters with `GETEVENTS` and takes completions until `until` holds.
-    pub(crate) fn reap(&mut self, until: &Until, patience: Duration, see: &mut dyn FnMut(Cqe)) -> Waited {
+    /// Enters with `GETEVENTS` and takes completions until `enough` says so.
+    pub(crate) fn reap(
+        &mut self,
+        enough: &dyn Fn(&Tally) -> bool,
+        patience: Duration,
+        see: &mut dyn FnMut(Cqe),
+    ) -> Waited {
         let deadline = Instant::now() + patience;
-        let mut wanted = u32::from(!self.holds(until));
+        let mut wanted = u32::from(!enough(&self.tally));
         loop {
             let returned = self.enter(0, wanted, ENTER_GETEVENTS, Some(sys::left(deadline)));
             self.take(see);
-            if self.holds(until) {
+            if enough(&self.tally) {
                 return Waited::Enough;
             }
             if sys::left(deadline).is_zero() || is_final(returned) {
@@ -149,17 +154,9 @@ impl Ring {
         }
     }
 
-    fn holds(&self, until: &Until) -> bool {
-        match until {
-            Until::Now => true,
-            Until::Seen(wants) => self.tally.reached(wants),
-            Until::Settled => self.settled(),
-        }
-    }
-
-    /// Whether nothing is owed.
-    pub(crate) fn settled(&self) -> bool {
-        self.tally.settled()
+    /// What was seen, and what is owed.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Sends a nop through the ring, behind what an earlier submission left on the queue.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Add;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{Generation, RegionId};
 use uringspec_model::program::{
-    Amount, End, Limits, Program, Register, RingId, RingSetup, SocketId, Step, Until, fd_of,
+    Amount, End, Limits, Program, Register, RingId, RingSetup, SocketId, Step, Until, Want, fd_of,
 };
 use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
 
@@ -21,6 +22,7 @@ use crate::runs::Origins;
 use crate::skip::Skip;
 use crate::sockets::{Listeners, Pair};
 use crate::sys;
+use crate::tally::{Progress, Tally};
 use crate::targets::{self, Aim};
 use crate::window::Window;
 
@@ -155,7 +157,7 @@ impl<O: Observer> Scene<'_, O> {
                 self.see(What::Returned(returned));
             }
             Step::Reap { ring, until } => {
-                let waited = self.with_ring(*ring, |ring, see| ring.reap(until, patience, see));
+                let waited = self.reap(*ring, until);
                 self.gave_up_if(waited);
             }
             Step::Fence { ring } => {
@@ -220,6 +222,31 @@ impl<O: Observer> Scene<'_, O> {
         act(&mut rings[usize::from(id.0)], &mut see)
     }
 
+    fn reap(&mut self, id: RingId, until: &Until) -> Waited {
+        let patience = self.patience;
+        match until {
+            Until::Now => self.with_ring(id, |ring, see| ring.reap(&|_| true, patience, see)),
+            Until::Settled => self.with_ring(id, |ring, see| ring.reap(&Tally::settled, patience, see)),
+            Until::Seen(wants) => {
+                // A user data counts wherever it was seen; on other rings nothing is taken meanwhile.
+                let others = |(index, _): &(usize, &Ring)| *index != usize::from(id.0);
+                let elsewhere = |want: &Want| {
+                    let others = self.rings.iter().enumerate().filter(others);
+                    let progress = others.map(|(_, ring)| ring.tally().progress(want.user_data));
+                    progress.fold(Progress::default(), Progress::add)
+                };
+                let wants: Vec<(Want, Progress)> =
+                    wants.iter().map(|want| (*want, elsewhere(want))).collect();
+                let enough = |tally: &Tally| {
+                    wants
+                        .iter()
+                        .all(|(want, elsewhere)| (tally.progress(want.user_data) + *elsewhere).reaches(want))
+                };
+                self.with_ring(id, |ring, see| ring.reap(&enough, patience, see))
+            }
+        }
+    }
+
     fn rewrite(&mut self, id: RegionId) {
         let index = usize::from(id.0);
         let (Some(region), Some(generation)) =
@@ -268,21 +295,19 @@ impl<O: Observer> Scene<'_, O> {
         let deadline = Instant::now() + self.patience;
         let mut slice = Duration::ZERO;
         loop {
-            for id in (0..self.sockets.len() as u16).map(SocketId) {
-                self.drain(id, Amount::Everything, slice)?;
-            }
+            // Rings first, so that what was posted is seen before what was read because of it.
             for id in (0..self.rings.len() as u8).map(RingId) {
-                self.with_ring(id, |ring, see| {
-                    let until = if ring.settled() { Until::Now } else { Until::Settled };
-                    ring.reap(&until, slice, see)
-                });
+                self.with_ring(id, |ring, see| ring.reap(&Tally::settled, slice, see));
             }
-            if self.rings.iter().all(Ring::settled) {
+            if self.rings.iter().all(|ring| ring.tally().settled()) {
                 break;
             }
             if sys::left(deadline).is_zero() {
                 self.see(What::GaveUp);
                 break;
+            }
+            for id in (0..self.sockets.len() as u16).map(SocketId) {
+                self.drain(id, Amount::Everything, slice)?;
             }
             // The first round waits for nothing: mostly everything is there already.
             slice = Duration::from_millis(2);

@@ -33,6 +33,36 @@ struct Count {
     notifies: Option<u64>,
 }
 
+/// What was seen of one user data; on several rings it adds up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Completions of any kind.
+    seen: u32,
+    /// Results with `MORE`.
+    announced: u32,
+    /// Notifications.
+    notifications: u32,
+}
+
+impl Progress {
+    /// Whether this is what a reap waits for.
+    pub(crate) fn reaches(self, want: &Want) -> bool {
+        self.seen >= want.count && (!want.last || self.notifications >= self.announced)
+    }
+}
+
+impl std::ops::Add for Progress {
+    type Output = Progress;
+
+    fn add(self, other: Progress) -> Progress {
+        Progress {
+            seen: self.seen + other.seen,
+            announced: self.announced + other.announced,
+            notifications: self.notifications + other.notifications,
+        }
+    }
+}
+
 impl Count {
     fn owed(&self) -> i64 {
         let open = |due: u32, came: u32| i64::from(due.saturating_sub(came));
@@ -81,18 +111,12 @@ impl Tally {
         self.owed == 0
     }
 
-    /// Whether each of these was seen often enough.
-    pub(crate) fn reached(&self, wants: &[Want]) -> bool {
-        wants.iter().all(|want| {
-            let Some(count) = self.by_user_data.get(&want.user_data) else { return want.count == 0 };
-            count.seen >= want.count && (!want.last || self.notified(want.user_data, count))
-        })
-    }
-
-    /// Whether as many notifications came as results announced.
-    fn notified(&self, user_data: u64, count: &Count) -> bool {
+    /// How far a user data has come.
+    pub(crate) fn progress(&self, user_data: u64) -> Progress {
+        let Some(count) = self.by_user_data.get(&user_data) else { return Progress::default() };
         let under = count.notifies.unwrap_or(user_data);
-        self.by_user_data.get(&under).map_or(0, |c| c.notifications) >= count.announced
+        let notifications = self.by_user_data.get(&under).map_or(0, |count| count.notifications);
+        Progress { seen: count.seen, announced: count.announced, notifications }
     }
 
     fn change(&mut self, user_data: u64, how: impl FnOnce(&mut Count)) {
@@ -132,13 +156,14 @@ mod tests {
     #[test]
     fn the_last_of_a_wanted_request_is_waited_for_if_it_was_announced() {
         let mut tally = Tally::default();
-        let want = [Want { user_data: 1, count: 1, last: true }];
+        let want = Want { user_data: 1, count: 1, last: true };
+        let reached = |tally: &Tally, want| tally.progress(1).reaches(&want);
         tally.submitted(&zero_copy(1, 0));
-        assert!(!tally.reached(&want));
+        assert!(!reached(&tally, want));
         tally.seen(&Cqe { user_data: 1, res: 5, flags: cqe_flag::MORE });
-        assert!(!tally.reached(&want));
-        assert!(tally.reached(&[Want { last: false, ..want[0] }]));
+        assert!(!reached(&tally, want));
+        assert!(reached(&tally, Want { last: false, ..want }));
         tally.seen(&Cqe { user_data: 1, res: 0, flags: cqe_flag::NOTIF });
-        assert!(tally.reached(&want));
+        assert!(reached(&tally, want));
     }
 }

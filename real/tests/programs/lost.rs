@@ -150,6 +150,10 @@ fn a_pool_serves_many_threads() {
             });
         }
     });
+    // Workers outlive the threads that used them first.
+    for _ in 0..4 {
+        assert_eq!(pool.run(&nop_program()).map(|trace| trace.end), Ok(Ending::Complete));
+    }
 }
 
 fn a_worker_ends_with_its_input() {
