@@ -72,11 +72,15 @@ impl Buffers {
         }
     }
 
-    /// Whether `addr..addr + len` lies in the buffer at `index`; the error and its rule otherwise.
-    pub fn check(&self, index: u16, addr: u64, len: u64) -> Result<(), (Errno, Rule)> {
+    /// Whether `addr..addr + len` lies in the buffer at `index`; the error and its rule otherwise. An
+    /// element of a vector must not be empty.
+    pub fn check(&self, index: u16, addr: u64, len: u64, is_vector: bool) -> Result<(), (Errno, Rule)> {
         let fault = Errno(errno::EFAULT);
         let slot = self.0.as_ref().and_then(|table| table.get(usize::from(index)).copied().flatten());
         let (base, size) = slot.ok_or((fault, Rule::BufIndexFilled))?;
+        if is_vector && len == 0 {
+            return Err((fault, Rule::BufVectorNoEmpty));
+        }
         let inside = addr >= base
             && addr.checked_add(len).is_some_and(|end| end <= base.saturating_add(size))
             && len <= crate::abi::MAX_RW_COUNT;

@@ -110,6 +110,8 @@ rules! {
     SendWaitsForRoom = "send.waits-for-room", Man("io_uring.7", "DESCRIPTION");
     /// MSG_DONTWAIT makes EAGAIN the result of a send that finds no room, and of nothing else.
     SendDontwait = "send.dontwait-is-eagain", Man("send.2", "ERRORS");
+    /// POLL_FIRST with MSG_DONTWAIT is EAGAIN without a try, whatever the room.
+    SendPollFirstNeverTries = "send.poll-first-never-tries", Kernel("io_uring/net.c", "io_send", "6.18");
     /// A stream send with MSG_WAITALL that nothing stops is tried again until all of its bytes are taken.
     SendWaitallWhole = "send.waitall-whole", Man("io_uring_prep_send.3", "DESCRIPTION");
     /// A send with MSG_WAITALL that fails on the way reports the bytes taken before.
@@ -223,6 +225,9 @@ rules! {
     /// A member that another one's failure ended posts its result without MORE.
     LinkCutIsSingle = "link.cut-is-single", Kernel("io_uring/timeout.c", "io_req_tw_fail_links", "6.18");
 
+    /// A chain that its batch leaves open is run by another thread, as with IOSQE_ASYNC.
+    LinkOpenChainIsAsync = "link.open-chain-is-async", Kernel("io_uring/io_uring.c", "io_queue_sqe_fallback", "6.18");
+
     // zc: zero copy.
 
     /// A notification never comes before the result of its request.
@@ -280,6 +285,8 @@ rules! {
     BufRangeInside = "buf.range-inside", Man("io_uring_enter.2", "ERRORS");
     /// All iovecs of a request lie inside the one registered buffer that it names; otherwise EFAULT and nothing is sent.
     BufVectorInOne = "buf.vector-in-one", Kernel("io_uring/rsrc.c", "io_import_reg_vec", "6.18");
+    /// An empty element of a registered vector is EFAULT.
+    BufVectorNoEmpty = "buf.vector-no-empty", Kernel("io_uring/rsrc.c", "io_vec_fill_bvec", "6.18");
 }
 
 impl Rule {

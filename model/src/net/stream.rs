@@ -137,11 +137,12 @@ impl Stream {
         let unordered = self.writers.iter().filter(free).map(|w| w.request).collect();
         let joined = send.zero_copy && self.writers.iter().any(|w| w.accepted.1 > w.read);
         let accepted = match room {
-            Room::Enough => (len, len),
+            Room::Enough if !loose => (len, len),
+            Room::Enough => (0, len),
             Room::None => (0, 0),
             Room::Unknown => (0, len),
         };
-        let closed = room == Room::Enough;
+        let closed = room == Room::Enough && !loose;
         let mut writer = Writer {
             request,
             send,

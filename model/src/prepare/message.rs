@@ -65,7 +65,7 @@ pub(super) fn iovecs(
         errors.refuse_if(outside, errno::EFAULT, Rule::SendMemoryReadable);
         let len = if fixed { len } else { len.min(abi::MAX_RW_COUNT - total) };
         total = total.saturating_add(len);
-        if len > 0 {
+        if len > 0 || fixed {
             ranges.push((base, len));
         }
     }

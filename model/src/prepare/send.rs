@@ -100,5 +100,6 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
         corks: sqe.op_flags & msg::MORE != 0,
         seeks: false,
         is_write: false,
+        is_vector: vectored,
     }))
 }

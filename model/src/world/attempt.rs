@@ -50,8 +50,11 @@ impl World<'_> {
         }
     }
 
-    /// What the first try of a send may come to.
-    fn try_send(&mut self, id: RequestId, plan: &SendPlan) -> May {
+    /// The socket that a send goes to, or how it fails for want of one; `None` if nothing can be said.
+    pub(super) fn find_socket(&mut self, id: RequestId, plan: &SendPlan) -> Option<Result<SocketId, May>> {
+        if let Some(socket) = self.request(id).socket {
+            return Some(Ok(socket));
+        }
         let socket = if plan.fixed_file {
             let ring = usize::from(self.request(id).ring.0);
             let index = usize::try_from(plan.fd).ok();
@@ -60,26 +63,39 @@ impl World<'_> {
             self.open_socket(plan.fd)
         };
         let Some(socket) = socket else {
-            return May::fail(errno::EBADF, Rule::SendBadDescriptor);
+            return Some(Err(May::fail(errno::EBADF, Rule::SendBadDescriptor)));
         };
-        match &self.state.sockets[usize::from(socket.0)] {
-            Socket::NotASocket if plan.is_write => {
+        Some(match &self.state.sockets[usize::from(socket.0)] {
+            Socket::NotASocket { .. } if plan.is_write => {
                 self.give_up("a write to something else than a socket");
-                return May::default();
+                return None;
             }
-            Socket::NotASocket => return May::fail(errno::ENOTSOCK, Rule::SendNotASocket),
+            Socket::NotASocket { .. } => Err(May::fail(errno::ENOTSOCK, Rule::SendNotASocket)),
             Socket::Stream(stream) if stream.is_unix && plan.notice.is_some() => {
-                return May::fail(errno::EOPNOTSUPP, Rule::ZcSocketSupported);
+                Err(May::fail(errno::EOPNOTSUPP, Rule::ZcSocketSupported))
             }
             Socket::Stream(_) | Socket::Datagrams(_) if plan.seeks => {
-                return May::fail(errno::ESPIPE, Rule::WriteSeeks);
+                Err(May::fail(errno::ESPIPE, Rule::WriteSeeks))
             }
-            Socket::Stream(_) | Socket::Datagrams(_) => {}
+            Socket::Stream(_) | Socket::Datagrams(_) => Ok(socket),
+        })
+    }
+
+    /// What the first try of a send may come to.
+    fn try_send(&mut self, id: RequestId, plan: &SendPlan) -> May {
+        let socket = match self.find_socket(id, plan) {
+            Some(Ok(socket)) => socket,
+            Some(Err(may)) => return may,
+            None => return May::default(),
+        };
+        if plan.poll_first && plan.retry == Retry::Never {
+            return May::fail(errno::EAGAIN, Rule::SendPollFirstNeverTries);
         }
         if let Some(index) = plan.fixed {
             let ring = usize::from(self.request(id).ring.0);
             let buffers = &self.state.rings[ring].buffers;
-            let checks = plan.ranges.iter().map(|(addr, len)| buffers.check(index, *addr, *len));
+            let checks =
+                plan.ranges.iter().map(|(addr, len)| buffers.check(index, *addr, *len, plan.is_vector));
             if let Some((error, rule)) = checks.filter_map(Result::err).next()
                 && !(self.has_fault(Fault::BoundsUnchecked) && rule == Rule::BufRangeInside)
             {
@@ -146,7 +162,7 @@ impl World<'_> {
         match (self.state.sockets.get(usize::from(socket.0))?, end) {
             (Socket::Stream(stream), End::Near) => stream.open.then_some(socket),
             (Socket::Datagrams(queue), End::Near) => queue.is_open.then_some(socket),
-            (_, End::Near) => Some(socket),
+            (Socket::NotASocket { is_open }, End::Near) => is_open.then_some(socket),
             (_, End::Far) => None,
         }
     }
@@ -291,6 +307,7 @@ mod tests {
             corks: false,
             seeks: false,
             is_write: false,
+            is_vector: false,
         };
         assert_eq!(first_try(10, Room::Enough, &plan, false), May::exactly(10, Rule::SendWholeWhenRoom));
         assert!(first_try(10, Room::None, &plan, false).waiting);

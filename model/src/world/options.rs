@@ -135,9 +135,12 @@ impl World<'_> {
     /// Requests that may have succeeded unseen, so that the next in their chain was tried.
     pub fn hidden(&self, socket: SocketId) -> Vec<Decision> {
         let candidates = self.state.requests.iter().filter(|(_, request)| {
-            let next = request.behind.and_then(|next| self.state.requests.get(&next));
-            let queued = next
-                .is_some_and(|next| next.phase == Phase::Queued && self.plan_socket(next) == Some(socket));
+            let mut behind = request.behind;
+            let mut queued = false;
+            while let Some(next) = behind.and_then(|next| self.state.requests.get(&next)) {
+                queued |= next.phase == Phase::Queued && self.plan_socket(next) == Some(socket);
+                behind = next.behind;
+            }
             let runs = !self.state.rings[usize::from(request.ring.0)].defers;
             queued && runs && request.phase == Phase::Issued
         });

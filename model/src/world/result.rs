@@ -125,7 +125,7 @@ impl World<'_> {
                 }
             }
             Some(Socket::Datagrams(queue)) => queue.settle(id, res.is_err()),
-            Some(Socket::NotASocket) | None => {}
+            Some(Socket::NotASocket { .. }) | None => {}
         }
         if let Some(next) = behind {
             let end = if cut || (failed && !hard) { ChainEnd::Cut } else { ChainEnd::GoesOn };

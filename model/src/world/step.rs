@@ -161,7 +161,7 @@ impl World<'_> {
         match self.state.sockets.get(usize::from(socket.0)) {
             Some(Socket::Stream(stream)) => stream.open,
             Some(Socket::Datagrams(queue)) => queue.is_open,
-            Some(Socket::NotASocket) => true,
+            Some(Socket::NotASocket { is_open }) => *is_open,
             None => false,
         }
     }
@@ -170,7 +170,8 @@ impl World<'_> {
         match self.state.sockets.get_mut(usize::from(socket.0)) {
             Some(Socket::Stream(stream)) => stream.open = false,
             Some(Socket::Datagrams(queue)) => queue.is_open = false,
-            Some(Socket::NotASocket) | None => {}
+            Some(Socket::NotASocket { is_open }) => *is_open = false,
+            None => {}
         }
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let request = self.request_mut(id);

@@ -49,7 +49,11 @@ impl World<'_> {
                 }
             }
         }
-        // a chain that the batch leaves open ends with the batch
+        // a chain that the batch leaves open ends with the batch, and another thread runs it
+        if let Some(head) = chain.members.first().filter(|_| !chain.failed) {
+            self.hit(Rule::LinkOpenChainIsAsync);
+            self.request_mut(*head).is_async = true;
+        }
         self.start_chain(&chain);
         if !self.state.rings[index].defers {
             self.run_deferred(ring);
@@ -132,9 +136,19 @@ impl World<'_> {
     }
 
     /// Tries a request that nothing is before, unless it waits first for the socket to be writable.
+    /// Its descriptor is looked up all the same.
     fn try_head(&mut self, id: RequestId) {
-        let polls = matches!(&self.request(id).plan, Some(Plan::Send(send)) if send.poll_first);
-        if !polls || self.request(id).is_async {
+        let is_async = self.request(id).is_async;
+        let send = match &self.request(id).plan {
+            Some(Plan::Send(send)) if send.poll_first => send.clone(),
+            _ => return self.try_first(id),
+        };
+        let socket = match self.find_socket(id, &send) {
+            Some(Ok(socket)) if send.retry != Retry::Never => socket,
+            _ => return self.try_first(id),
+        };
+        self.request_mut(id).socket = Some(socket);
+        if is_async {
             self.try_first(id);
         }
     }
