@@ -7,9 +7,10 @@
 //! * `pool`: the parent's side: `Worker`, `Pool`, `run`;
 //! * `worker`: the body of a worker process, which some binary has to call;
 //! * `probe`: what this kernel can do;
-//! * the rest is how a worker runs a program: `admit` refuses what is not safe to run, `steps` takes
-//!   one step after the other, `window`, `sockets`, `lanes`, `peer` and `ring` are what they act on,
-//!   `tally` knows what is still owed, `runs` names the memory that received bytes came from.
+//! * the rest is how a worker runs a program: `stage` runs one after the other, `admit` refuses what is
+//!   not safe to run, `steps` takes one step after the other, `window`, `sockets`, `lanes`, `peer` and
+//!   `ring` are what they act on, `tally` knows what is still owed, `runs` names the memory that received
+//!   bytes came from.
 //!
 //! This is the only crate with unsafe code.
 
@@ -27,6 +28,7 @@ mod sentinel;
 mod skip;
 mod sockets;
 mod spawner;
+mod stage;
 mod steps;
 mod sys;
 mod tally;

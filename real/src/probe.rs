@@ -146,6 +146,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_this_kernel_can_do_fits_together() {
+        let profile = match probe() {
+            Ok(profile) => profile,
+            Err(skip) => return eprintln!("skipped: {skip}"),
+        };
+        assert_eq!(profile.has(Feature::SendZc), profile.opcodes > op::SEND_ZC);
+        // What came with one release is there if something younger is.
+        let by_age = [
+            Feature::SendFixed,
+            Feature::NotifUserData,
+            Feature::SendVectorized,
+            Feature::SendmsgZcFixed,
+            Feature::PrepCopies,
+            Feature::ReportUsage,
+            Feature::SendmsgZc,
+            Feature::SendZc,
+        ];
+        let found = by_age.map(|feature| profile.has(feature));
+        assert!(found.is_sorted(), "{profile:?}");
+    }
+
+    #[test]
     fn releases_of_distributions_name_their_full_version() {
         let check = |release, elsewhere, expected| {
             assert_eq!(full_version(release, &[elsewhere]).to_string(), expected);

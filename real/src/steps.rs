@@ -1,6 +1,5 @@
-//! One program after another: everything is made fresh, the steps are taken, nothing is left behind.
+//! One program: what it has is made, then its steps are taken one by one.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::ops::Add;
 use std::os::fd::{AsFd, AsRawFd};
@@ -8,12 +7,9 @@ use std::time::{Duration, Instant};
 
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{Generation, RegionId};
-use uringspec_model::program::{
-    Amount, End, Limits, Program, Register, RingId, RingSetup, SocketId, Step, Until, Want, fd_of,
-};
+use uringspec_model::program::{Amount, End, Program, Register, RingId, SocketId, Step, Until, Want, fd_of};
 use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
 
-use crate::admit::{Ground, admit};
 use crate::lanes::{close_gate, room};
 use crate::limits::Credentials;
 use crate::peer::{Haul, Live, Reader};
@@ -21,34 +17,14 @@ use crate::ring::{Ring, Waited};
 use crate::runs::Origins;
 use crate::skip::Skip;
 use crate::sockets::{Listeners, Pair};
+use crate::stage::{Observer, Stopped, high_user_data, make_rings};
 use crate::sys;
 use crate::tally::{Progress, Tally};
 use crate::targets::{self, Aim};
 use crate::window::Window;
 
-/// How long a ring is tried again while memory of closed rings comes back.
-const RING_MEMORY_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Where observations go, in order.
-pub(crate) trait Observer {
-    /// Something was seen.
-    fn see(&mut self, seen: Seen);
-    /// A step is about to be taken; what was seen before it is safe with whoever asked.
-    fn step(&mut self, index: u32) -> io::Result<()>;
-}
-
-/// What a worker keeps from program to program.
-pub(crate) struct Stage {
-    window: Window,
-    listeners: Listeners,
-    reader: Reader,
-    credentials: Credentials,
-    ground: Ground,
-    step_patience: Duration,
-}
-
 /// A program while it runs.
-struct Scene<'a, O> {
+pub(crate) struct Scene<'a, O> {
     program: &'a Program,
     patience: Duration,
     window: &'a mut Window,
@@ -64,42 +40,20 @@ struct Scene<'a, O> {
     starved: bool,
 }
 
-/// Why a program did not come to its end.
-#[derive(Debug)]
-pub(crate) enum Stopped {
-    /// It cannot be run here.
-    Skip(Skip),
-    /// Nobody listens any more.
-    Deaf,
-}
-
-impl From<Skip> for Stopped {
-    fn from(skip: Skip) -> Stopped {
-        Stopped::Skip(skip)
-    }
-}
-
-impl Stage {
-    /// Reserves the window.
+impl<'a, O: Observer> Scene<'a, O> {
+    /// A program for which nothing is made yet.
     pub(crate) fn new(
-        credentials: Credentials,
-        ground: Ground,
-        step_patience: Duration,
-    ) -> Result<Stage, Skip> {
-        let window = Window::reserve()?;
-        let listeners = Listeners::new(ground.network);
-        let reader = Reader::new().map_err(Skip::setup("making datagram sockets"))?;
-        Ok(Stage { window, listeners, reader, credentials, ground, step_patience })
-    }
-
-    /// Runs a program.
-    pub(crate) fn run(&mut self, program: &Program, observer: &mut impl Observer) -> Result<(), Stopped> {
-        admit(program, self.ground)?;
-        let mut scene = Scene {
+        program: &'a Program,
+        patience: Duration,
+        window: &'a mut Window,
+        reader: &'a mut Reader,
+        observer: &'a mut O,
+    ) -> Scene<'a, O> {
+        Scene {
             program,
-            patience: self.step_patience,
-            window: &mut self.window,
-            reader: &mut self.reader,
+            patience,
+            window,
+            reader,
             rings: Vec::with_capacity(program.rings.len()),
             sockets: Vec::with_capacity(program.sockets.len()),
             generations: vec![Generation(0); program.regions.len()],
@@ -107,27 +61,15 @@ impl Stage {
             observer,
             step: 0,
             starved: false,
-        };
-        let result = scene.play(&mut self.listeners, &mut self.credentials);
-        let starved = scene.starved;
-        let ended = scene.end().map_err(Skip::setup("unmapping the regions"));
-        self.credentials.restore(&program.limits);
-        result?;
-        ended?;
-        if starved && program.limits == Limits::default() && !self.credentials.privileged {
-            return Err(Skip::Missing(
-                "lockable memory: something failed with ENOMEM; raise RLIMIT_MEMLOCK (ulimit -l), run fewer \
-                 workers at a time, or be root"
-                    .into(),
-            )
-            .into());
         }
-        Ok(())
     }
-}
 
-impl<O: Observer> Scene<'_, O> {
-    fn play(&mut self, listeners: &mut Listeners, credentials: &mut Credentials) -> Result<(), Stopped> {
+    /// Makes all that the program has before its first step.
+    pub(crate) fn make(
+        &mut self,
+        listeners: &mut Listeners,
+        credentials: &mut Credentials,
+    ) -> Result<(), Skip> {
         self.window.map(&self.program.regions)?;
         let pieces = targets::pieces_max(self.program);
         for (id, setup) in (0..).map(SocketId).zip(&self.program.sockets) {
@@ -141,6 +83,11 @@ impl<O: Observer> Scene<'_, O> {
         let taken = high_user_data(self.program);
         self.rings =
             credentials.under(&self.program.limits, || make_rings(&self.program.rings, &taken))??;
+        Ok(())
+    }
+
+    /// Takes the steps.
+    pub(crate) fn play(&mut self) -> Result<(), Stopped> {
         for (index, step) in self.program.steps.iter().enumerate() {
             self.step = index as u32;
             self.observer.step(self.step).map_err(|_| Stopped::Deaf)?;
@@ -319,9 +266,14 @@ impl<O: Observer> Scene<'_, O> {
         Ok(())
     }
 
+    /// Whether something failed for want of memory.
+    pub(crate) fn starved(&self) -> bool {
+        self.starved
+    }
+
     /// Ends everything. Connections are reset first, which gives lent memory back and leaves requests
     /// nothing to wait for; then rings; then memory.
-    fn end(&mut self) -> io::Result<()> {
+    pub(crate) fn end(&mut self) -> io::Result<()> {
         for live in &mut self.sockets {
             live.pair.end();
         }
@@ -330,38 +282,4 @@ impl<O: Observer> Scene<'_, O> {
         }
         self.window.unmap()
     }
-}
-
-fn make_rings(setups: &[RingSetup], taken: &BTreeSet<u64>) -> Result<Vec<Ring>, Skip> {
-    let deadline = Instant::now() + RING_MEMORY_PATIENCE;
-    let mut free = (0..=u64::MAX).rev().filter(|user_data| !taken.contains(user_data));
-    let mut rings = Vec::with_capacity(setups.len());
-    for setup in setups {
-        let fence = free.next().expect("a program has fewer entries than there are numbers");
-        loop {
-            match Ring::new(setup, fence) {
-                Ok(ring) => break rings.push(ring),
-                // Rings of earlier programs give their memory back only after they are closed.
-                Err(error)
-                    if error.raw_os_error() == Some(libc::ENOMEM) && !sys::left(deadline).is_zero() =>
-                {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => return Err(Skip::of_ring_setup(&error)),
-            }
-        }
-    }
-    Ok(rings)
-}
-
-/// User data of the program that are as high as those of fences.
-fn high_user_data(program: &Program) -> BTreeSet<u64> {
-    let entries = program.steps.iter().flat_map(|step| match step {
-        Step::Submit { sqes, .. } => sqes.as_slice(),
-        _ => &[],
-    });
-    entries
-        .flat_map(|sqe| [sqe.user_data, sqe.addr3])
-        .filter(|user_data| *user_data >> 32 == u64::MAX >> 32)
-        .collect()
 }

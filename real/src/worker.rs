@@ -13,7 +13,7 @@ use uringspec_model::trace::{Ending, Line, Seen, Versioned};
 use crate::admit::Ground;
 use crate::limits::{Credentials, die_with_parent};
 use crate::skip::Skip;
-use crate::steps::{Observer, Stage, Stopped};
+use crate::stage::{Observer, Stage, Stopped};
 use crate::{namespace, probe, sys};
 
 /// The environment variable with the patience of a step, in milliseconds.
