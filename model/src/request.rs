@@ -13,6 +13,7 @@
 
 use crate::cqe::Res;
 use crate::may::May;
+use crate::memory::Generation;
 use crate::notice::Notice;
 use crate::prepare::Plan;
 use crate::program::{RingId, SocketId};
@@ -106,6 +107,12 @@ pub struct Request {
     pub is_async: bool,
     /// The request that tries to cancel it, while the result of that was not seen.
     pub canceller: Option<RequestId>,
+    /// `POLL_FIRST`.
+    pub polls_first: bool,
+    /// What memory held when it was submitted, for a member of a chain: when it is tried may not show.
+    pub born: Vec<Generation>,
+    /// It was tried at some time between its submission and now.
+    pub late: bool,
     /// It may have waited for room, so when it ended is not known; nor, behind such a member of a
     /// chain, when it was first tried.
     pub waited: bool,
@@ -120,6 +127,13 @@ impl Request {
             Res::Err(_) => true,
             Res::Bytes(n) => self.short_is_failure && n < self.len_bytes,
         }
+    }
+
+    /// Whether its result is made, and the next in its chain is tried whatever it is.
+    pub fn surely_goes_on(&self) -> bool {
+        let over = self.phase == Phase::Issued && self.may.is_certain() && !self.cut;
+        let unseen = !self.is_async && self.canceller.is_none();
+        self.surely_succeeds() || (over && unseen && self.hard)
     }
 
     /// Whether its result is made, or surely will be, and does not cut the chain behind it.

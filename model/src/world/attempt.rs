@@ -62,7 +62,11 @@ impl World<'_> {
         } else {
             self.open_socket(plan.fd)
         };
-        let Some(socket) = socket else {
+        let late = self.request(id).late;
+        let once_open = socket_of(plan.fd)
+            .filter(|(s, end)| late && !plan.fixed_file && *end == End::Near && self.has_socket(*s))
+            .map(|(socket, _)| socket);
+        let Some(socket) = socket.or(once_open) else {
             return Some(Err(May::fail(errno::EBADF, Rule::SendBadDescriptor)));
         };
         Some(match &self.state.sockets[usize::from(socket.0)] {
@@ -88,30 +92,37 @@ impl World<'_> {
             Some(Err(may)) => return may,
             None => return May::default(),
         };
+        let fault = plan.fixed.and_then(|index| self.check_registered(id, index, plan));
         if plan.poll_first && plan.retry == Retry::Never {
-            return May::fail(errno::EAGAIN, Rule::SendPollFirstNeverTries);
+            let mut may = May::fail(errno::EAGAIN, Rule::SendPollFirstNeverTries);
+            may.errors.extend(fault);
+            return may;
         }
-        if let Some(index) = plan.fixed {
-            let ring = usize::from(self.request(id).ring.0);
-            let buffers = &self.state.rings[ring].buffers;
-            let checks =
-                plan.ranges.iter().map(|(addr, len)| buffers.check(index, *addr, *len, plan.is_vector));
-            if let Some((error, rule)) = checks.filter_map(Result::err).next()
-                && !(self.has_fault(Fault::BoundsUnchecked) && rule == Rule::BufRangeInside)
-            {
-                let rule = if plan.ranges.len() > 1 && rule == Rule::BufRangeInside {
-                    Rule::BufVectorInOne
-                } else {
-                    rule
-                };
-                return May::fail(error.0, rule);
-            }
+        if let Some((error, rule)) = fault {
+            return May::fail(error.0, rule);
         }
         self.request_mut(id).socket = Some(socket);
-        match self.state.sockets[usize::from(socket.0)] {
+        let mut may = match self.state.sockets[usize::from(socket.0)] {
             Socket::Datagrams(_) => self.try_datagram(id, socket, plan),
             _ => self.try_stream(id, socket, plan),
+        };
+        if self.request(id).late {
+            may.errors.extend(self.errors_since(socket));
         }
+        may
+    }
+
+    /// The error of a request that names registered memory which is not there.
+    fn check_registered(&self, id: RequestId, index: u16, plan: &SendPlan) -> Option<(Errno, Rule)> {
+        let ring = usize::from(self.request(id).ring.0);
+        let buffers = &self.state.rings[ring].buffers;
+        let checks = plan.ranges.iter().map(|(addr, len)| buffers.check(index, *addr, *len, plan.is_vector));
+        let (error, rule) = checks.filter_map(Result::err).next()?;
+        if self.has_fault(Fault::BoundsUnchecked) && rule == Rule::BufRangeInside {
+            return None;
+        }
+        let crosses = plan.ranges.len() > 1 && rule == Rule::BufRangeInside;
+        Some((error, if crosses { Rule::BufVectorInOne } else { rule }))
     }
 
     fn try_datagram(&mut self, id: RequestId, socket: SocketId, plan: &SendPlan) -> May {
@@ -119,7 +130,7 @@ impl World<'_> {
             return May::default();
         };
         let len = plan.len_bytes();
-        if queue.is_shut {
+        if queue.is_shut && !self.request(id).late {
             return May::fail(errno::EPIPE, Rule::SendBrokenPipe);
         }
         if len > queue.longest {
@@ -148,12 +159,42 @@ impl World<'_> {
         for (addr, len) in &plan.ranges {
             self.space().segments(*addr, *len, &mut segments);
         }
-        let is_async = self.request(id).is_async;
+        let is_async = self.request(id).is_async || self.request(id).late;
         let user_data = self.request(id).user_data;
         if let Some(Socket::Datagrams(queue)) = self.state.sockets.get_mut(usize::from(socket.0)) {
             queue.enqueue(id, user_data, segments, len, is_async);
         }
         may
+    }
+
+    fn has_socket(&self, socket: SocketId) -> bool {
+        usize::from(socket.0) < self.state.sockets.len()
+    }
+
+    /// Errors of a socket that changed since the request may have been tried.
+    fn errors_since(&self, socket: SocketId) -> Vec<(Errno, Rule)> {
+        let mut errors = Vec::new();
+        let (is_open, is_shut, is_refused) = match self.state.sockets.get(usize::from(socket.0)) {
+            Some(Socket::Stream(stream)) => {
+                if stream.connection_is_reset() {
+                    errors.extend(after_reset().errors);
+                }
+                (stream.open, stream.connection == Connection::Broken, false)
+            }
+            Some(Socket::Datagrams(queue)) => (queue.is_open, queue.is_shut, queue.is_refused),
+            Some(Socket::NotASocket { is_open }) => (*is_open, false, false),
+            None => (true, false, false),
+        };
+        if !is_open {
+            errors.push((Errno(errno::EBADF), Rule::SendBadDescriptor));
+        }
+        if is_shut {
+            errors.push((Errno(errno::EPIPE), Rule::SendBrokenPipe));
+        }
+        if is_refused {
+            errors.push((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
+        }
+        errors
     }
 
     /// The socket whose open near end has this descriptor.
@@ -172,6 +213,7 @@ impl World<'_> {
         let Some(stream) = self.stream(socket) else { return May::default() };
         match stream.connection {
             Connection::Open => {}
+            _ if self.request(id).late && stream.was_connected => {}
             Connection::Broken if stream.is_unix && !stream.was_connected => {
                 return May::fail(errno::ENOTCONN, Rule::SendNotConnected);
             }
@@ -196,6 +238,13 @@ impl World<'_> {
             for (addr, len) in &plan.ranges {
                 self.space().segments(*addr, *len, &mut segments);
             }
+            if self.request(id).late {
+                let born = self.request(id).born.clone();
+                for segment in &mut segments {
+                    let region = segment.region.map(|r| usize::from(r.0));
+                    segment.oldest = region.and_then(|r| born.get(r).copied()).unwrap_or(segment.oldest);
+                }
+            }
             let send = SocketSend {
                 socket,
                 segments,
@@ -203,22 +252,40 @@ impl World<'_> {
                 retries: plan.retry == Retry::UntilAll,
                 zero_copy: plan.notice.is_some(),
             };
-            let room = if may.errors.is_empty() { room } else { Room::Unknown };
+            let reset = self.stream(socket).is_some_and(|s| s.connection != Connection::Open);
+            let room = if may.errors.is_empty() && !reset { room } else { Room::Unknown };
             if may.bytes.is_some() || may.waiting {
-                let loose = self.request(id).is_async;
-                let beside = std::mem::take(&mut self.state.beside);
+                let loose = self.request(id).is_async || self.request(id).late;
+                let mut beside = std::mem::take(&mut self.state.beside);
+                if self.request(id).late {
+                    beside = self.outside_chain(id, socket);
+                }
                 let stream = self.stream_mut(socket).expect("looked up above");
                 stream.enqueue(id, send, room, loose, &beside);
                 if plan.corks {
                     stream.cork(id);
                 }
-                self.state.beside = beside;
+                if !self.request(id).late {
+                    self.state.beside = beside;
+                }
             }
             if room == Room::Enough {
                 self.attach(id);
             }
         }
         may
+    }
+
+    /// The writers of a socket that are not members of the request's chain before it.
+    fn outside_chain(&self, id: RequestId, socket: SocketId) -> Vec<RequestId> {
+        let mut chain = Vec::new();
+        let mut ahead = self.request(id).before;
+        while let Some(before) = ahead {
+            chain.push(before);
+            ahead = self.state.requests.get(&before).and_then(|request| request.before);
+        }
+        let writers = self.stream(socket).map_or(&[][..], |stream| &stream.writers);
+        writers.iter().map(|w| w.request).filter(|w| !chain.contains(w)).collect()
     }
 
     fn attach(&mut self, id: RequestId) {

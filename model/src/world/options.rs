@@ -61,6 +61,10 @@ impl World<'_> {
         let announces = request.notice.is_some() && !request.cut;
         if request.phase != Phase::Done || wide {
             let mut results = request.may.classes(request.len_bytes);
+            if request.polls_first && (request.is_async || request.late) {
+                results.push(Res::Err(Errno(errno::EAGAIN)));
+                results.dedup();
+            }
             if request.canceller.is_some() {
                 results.push(Res::Err(Errno(errno::ECANCELED)));
                 results.extend([1, request.len_bytes.saturating_sub(1)].map(Res::Bytes));

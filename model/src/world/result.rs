@@ -3,12 +3,13 @@
 use super::{Socket, World};
 use crate::abi::errno;
 use crate::cqe::{Errno, Res};
+use crate::deviation::Deviation;
 use crate::may::May;
 use crate::mutation::Fault;
 use crate::net::{Connection, Pending};
 use crate::notice::{Stage, Used};
 use crate::program::SocketId;
-use crate::request::{Event, Phase, RequestId};
+use crate::request::{Event, Phase, Request, RequestId};
 use crate::rules::Rule;
 
 /// What the end of a member means for the chain behind it.
@@ -36,6 +37,7 @@ impl World<'_> {
         match request.may.judge(res) {
             Ok(rule) => self.hit(rule),
             Err(_) if self.may_be_cancelled(id, res) => self.hit(Rule::CancelEndsTarget),
+            Err(rule) if is_polled_elsewhere(request, res) => self.hold_to(!self.law.contract, rule)?,
             Err(rule) => self.refuse(rule)?,
         }
         if request.silent && !request.fails_chain(res) {
@@ -85,7 +87,11 @@ impl World<'_> {
     pub(super) fn complete(&mut self, id: RequestId, res: Res, more: bool) -> Result<(), Rule> {
         self.judge_result(id, res, more)?;
         self.hit(Rule::OneResult);
-        let user_data = self.request(id).user_data;
+        let request = self.request(id);
+        if is_polled_elsewhere(request, res) && request.may.judge(res).is_err() {
+            self.met(Deviation::PollFirstAsyncAgain);
+        }
+        let user_data = request.user_data;
         self.count(user_data, more, false);
         self.conclude(id, res);
         Ok(())
@@ -148,7 +154,9 @@ impl World<'_> {
             }
         } else if next_phase == Some(Phase::Queued) {
             self.hit(Rule::LinkGoesOn);
-            self.request_mut(next).waited |= waited;
+            let request = self.request_mut(next);
+            request.waited |= waited;
+            request.late = waited;
             self.try_first(next);
         }
     }
@@ -191,8 +199,15 @@ impl World<'_> {
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.settle(id, Res::Bytes(count));
         }
-        self.request_mut(next).waited = true;
+        let request = self.request_mut(next);
+        request.waited = true;
+        request.late = true;
         self.try_first(next);
         Ok(())
     }
+}
+
+/// Whether this is how a `POLL_FIRST` send that another thread runs ends on a writable socket.
+pub(super) fn is_polled_elsewhere(request: &Request, res: Res) -> bool {
+    request.polls_first && (request.is_async || request.late) && res == Res::Err(Errno(errno::EAGAIN))
 }

@@ -200,12 +200,12 @@ impl World<'_> {
             if !request.may.waiting && !request.is_async {
                 continue;
             }
-            request.may.waiting = false;
+            let waited = std::mem::take(&mut request.may.waiting);
             request.may.errors.extend(errors.iter().copied());
             if request.phase == Phase::Armed {
                 request.phase = request.phase.after(Event::Issue).unwrap_or(Phase::Issued);
             }
-            if let (Some(counts), true) = (&mut request.may.bytes, request.retries) {
+            if let (Some(counts), true) = (&mut request.may.bytes, request.retries && waited) {
                 // tried more than once: what was taken before the end is what it reports
                 *counts = Counts { least: 1, rule: Rule::SendPartialOnFailure, ..*counts };
             }

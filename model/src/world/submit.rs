@@ -83,6 +83,9 @@ impl World<'_> {
             silent: sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0,
             is_async: sqe.flags & sqe_flag::ASYNC != 0,
             canceller: None,
+            polls_first: false,
+            born: Vec::new(),
+            late: false,
             waited: false,
             len_bytes: 0,
         };
@@ -99,6 +102,7 @@ impl World<'_> {
                     request.notice = send.notice;
                     request.short_is_failure = send.short_is_failure;
                     request.retries = send.retry == Retry::UntilAll;
+                    request.polls_first = send.poll_first;
                     request.len_bytes = send.len_bytes();
                 }
                 request.plan = Some(plan);
@@ -113,7 +117,10 @@ impl World<'_> {
     fn join(&mut self, chain: &mut Chain, id: RequestId, refused: bool) {
         if let Some(last) = chain.members.last() {
             self.request_mut(*last).behind = Some(id);
-            self.request_mut(id).before = Some(*last);
+            let born = self.state.generations.clone();
+            let request = self.request_mut(id);
+            request.before = Some(*last);
+            request.born = born;
         }
         chain.members.push(id);
         chain.failed |= refused;
@@ -186,7 +193,7 @@ impl World<'_> {
         loop {
             let ready = self.state.requests.iter().find_map(|(id, request)| {
                 let before = request.before.and_then(|b| self.state.requests.get(&b));
-                let free = before.is_none_or(Request::surely_succeeds);
+                let free = before.is_none_or(Request::surely_goes_on);
                 (request.ring == ring && request.phase == Phase::Queued && free).then_some(*id)
             });
             let Some(id) = ready else { break };
