@@ -11,35 +11,36 @@ use crate::space::{UserMemory, is_user_range};
 /// Bytes of a `struct user_msghdr`.
 const MSGHDR_BYTES: usize = 56;
 
-/// Reads a message header and its iovecs; adds to `errors` what is wrong with them. The error is
+/// Reads a message header and its iovecs, and whether its control data are longer than may be; adds
+/// to `errors` what is wrong with them. The error is
 /// what the model does not cover.
 pub(super) fn message(
     addr: u64,
     fixed: bool,
     memory: &impl UserMemory,
     errors: &mut Errors,
-) -> Result<Vec<(u64, u64)>, &'static str> {
+) -> Result<(Vec<(u64, u64)>, bool), &'static str> {
     let mut header = [0; MSGHDR_BYTES];
     if memory.read(addr, &mut header).is_err() {
         errors.refuse_if(true, errno::EFAULT, Rule::MsgHeaderReadable);
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
     let (name, name_len, iov, count, control_len) =
         (word(0), word(8) as u32 as i32, word(16), word(24), word(40));
     errors.refuse_if(name_len < 0 && name != 0, errno::EINVAL, Rule::MsgNameLength);
-    errors.refuse_if(control_len > i32::MAX as u64, errno::ENOBUFS, Rule::MsgControlLength);
+    let long_control = control_len > i32::MAX as u64;
     errors.refuse_if(count > UIO_MAXIOV, errno::EMSGSIZE, Rule::MsgAtMost1024);
     if !errors.0.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     if name != 0 && name_len > 0 {
         return Err("a message with a name");
     }
-    if control_len != 0 {
+    if control_len != 0 && !long_control {
         return Err("a message with control data");
     }
-    iovecs(iov, count, fixed, memory, errors)
+    Ok((iovecs(iov, count, fixed, memory, errors)?, long_control))
 }
 
 /// Reads an array of at most 1024 iovecs; adds to `errors` what is wrong with it.

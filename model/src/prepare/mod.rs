@@ -85,6 +85,8 @@ pub struct SendPlan {
     pub seeks: bool,
     /// It came by a write, which anything but a socket takes too.
     pub is_write: bool,
+    /// Its control data are too long, which shows when it is tried.
+    pub long_control: bool,
     /// Its ranges are elements of a vector.
     pub is_vector: bool,
 }

@@ -69,9 +69,13 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
     }
 
     let fixed = (sqe.ioprio & send_flag::FIXED_BUF != 0).then_some(sqe.buf_index);
+    let mut long_control = false;
     let ranges = if vectored {
         match message(sqe.addr, fixed.is_some(), memory, &mut errors) {
-            Ok(ranges) => ranges,
+            Ok((ranges, too_long)) => {
+                long_control = too_long;
+                ranges
+            }
             Err(what) if errors.0.is_empty() => return Prepared::NotModelled(what.into()),
             Err(_) => Vec::new(),
         }
@@ -100,6 +104,7 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
         corks: sqe.op_flags & msg::MORE != 0,
         seeks: false,
         is_write: false,
+        long_control,
         is_vector: vectored,
     }))
 }

@@ -51,6 +51,7 @@ pub(super) fn prepare_write(sqe: &Sqe, memory: &impl UserMemory) -> Prepared {
         corks: false,
         seeks: !matches!(sqe.off, 0 | u64::MAX),
         is_write: true,
+        long_control: false,
         is_vector: sqe.opcode == op::WRITEV,
     }))
 }

@@ -9,7 +9,7 @@ use crate::cqe::{Errno, Res};
 use crate::may::{Counts, May};
 use crate::mutation::Fault;
 use crate::net::{Connection, Room, SocketSend};
-use crate::notice::Event as NoticeEvent;
+use crate::notice::{Event as NoticeEvent, Used};
 use crate::prepare::{Plan, Retry, SendPlan};
 use crate::program::{End, SocketId, socket_of};
 use crate::request::{Event, Phase, RequestId};
@@ -100,6 +100,9 @@ impl World<'_> {
         }
         if let Some((error, rule)) = fault {
             return May::fail(error.0, rule);
+        }
+        if plan.long_control {
+            return May::fail(errno::ENOBUFS, Rule::MsgControlLength);
         }
         self.request_mut(id).socket = Some(socket);
         let mut may = match self.state.sockets[usize::from(socket.0)] {
@@ -226,8 +229,16 @@ impl World<'_> {
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
         let room = match stream.room_for(mapped) {
             Room::Enough if self.request(id).waited => Room::Unknown,
+            // another thread comes to it when there may be room
+            Room::None if self.request(id).is_async && plan.retry == Retry::Never => Room::Unknown,
             room => room,
         };
+        if mapped < len
+            && let Some(notice) = &mut self.request_mut(id).notice
+        {
+            // a packet may have been begun before the fault
+            notice.used = Used::Unknown;
+        }
         let may = if mapped < len {
             fault(mapped, room, plan)
         } else {
@@ -326,7 +337,7 @@ fn fault(mapped: u64, room: Room, plan: &SendPlan) -> May {
         if plan.retry == Retry::Never {
             may.errors.push((Errno(errno::EAGAIN), Rule::SendDontwait));
         } else {
-            may = May { waiting: true, ..May::default() };
+            may.waiting = true;
         }
     } else if mapped > 0 {
         may.bytes = Some(Counts { least: 1, most: mapped, rule: Rule::SendFaultKeepsPrefix });
@@ -374,6 +385,7 @@ mod tests {
             corks: false,
             seeks: false,
             is_write: false,
+            long_control: false,
             is_vector: false,
         };
         assert_eq!(first_try(10, Room::Enough, &plan, false), May::exactly(10, Rule::SendWholeWhenRoom));

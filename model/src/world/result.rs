@@ -110,7 +110,9 @@ impl World<'_> {
         let failed = request.fails_chain(res);
         if let Some(notice) = request.notice.as_mut().filter(|n| n.stage != Stage::Posted) {
             if matches!(res, Res::Err(_) | Res::Bytes(0)) {
-                notice.used = Used::Nothing;
+                if notice.used != Used::Unknown {
+                    notice.used = Used::Nothing;
+                }
                 notice.stage = Stage::Allocated;
             } else {
                 notice.stage = Stage::Attached;

@@ -114,7 +114,9 @@ impl World<'_> {
         let whole = Counts { least: len, most: len, rule: Rule::SendWaitallWhole };
         let some = Counts { least: read.max(1), most: len, rule: Rule::SendSomeWhenRoom };
         let counts = if request.retries { whole } else { some };
-        request.may.bytes.get_or_insert(counts);
+        if len > 0 {
+            request.may.bytes.get_or_insert(counts);
+        }
         request.may.waiting = room != Room::Enough;
     }
 

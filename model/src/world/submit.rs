@@ -189,7 +189,8 @@ impl World<'_> {
     /// Tries what is queued behind requests that surely succeeded.
     pub(super) fn run_deferred(&mut self, ring: RingId) {
         let batch = self.state.batch;
-        self.state.beside = self.state.requests.range(batch..).map(|(id, _)| *id).collect();
+        let tried = |(id, request): &(&RequestId, &Request)| **id >= batch || request.phase == Phase::Queued;
+        let together: Vec<RequestId> = self.state.requests.iter().filter(tried).map(|(id, _)| *id).collect();
         loop {
             let ready = self.state.requests.iter().find_map(|(id, request)| {
                 let before = request.before.and_then(|b| self.state.requests.get(&b));
@@ -198,6 +199,7 @@ impl World<'_> {
             });
             let Some(id) = ready else { break };
             // a chain keeps its order whatever else is tried with it
+            self.state.beside = together.clone();
             let mut ahead = self.request(id).before;
             while let Some((before, request)) = ahead.and_then(|b| Some((b, self.state.requests.get(&b)?))) {
                 ahead = request.before;
@@ -207,9 +209,6 @@ impl World<'_> {
             let waited = before.is_some_and(|before| before.waited);
             self.request_mut(id).waited |= waited;
             self.try_first(id);
-            if !self.state.beside.contains(&id) {
-                self.state.beside.push(id);
-            }
         }
         self.state.beside.clear();
     }
