@@ -18,6 +18,8 @@ use crate::words;
 
 /// The longest page.
 const PAGE_LINES: usize = 25;
+/// The longest line of a trace; a vector of a thousand elements is not read anyway.
+const WORDS_MAX: usize = 160;
 /// Alternatives that are shown before the rest is counted.
 const ALLOWED_MAX: usize = 4;
 
@@ -188,6 +190,12 @@ fn rows(lowered: &Lowered, trace: &Trace) -> Vec<Row> {
         let what = row.seen.and_then(|n| trace.seen.get(n)).map(|s| &s.what);
         what == Some(&What::Returned(sqes))
     };
+    for row in &mut rows {
+        if let Some((end, _)) = row.words.char_indices().nth(WORDS_MAX) {
+            row.words.truncate(end);
+            row.words.push('…');
+        }
+    }
     rows.retain(|row| {
         !plain(row)
             && !matches!(row.seen.and_then(|n| trace.seen.get(n)).map(|s| &s.what), Some(What::Room(_)))

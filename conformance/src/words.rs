@@ -85,12 +85,12 @@ fn data(program: &Program, sqe: &Sqe) -> (Data, Vec<(RawField, u64)>) {
         op::ASYNC_CANCEL => Data::Request(sqe.addr),
         op::SENDMSG | op::SENDMSG_ZC => {
             let header = read(program, sqe.addr, MSGHDR_BYTES).filter(|_| sqe.len == 1);
-            // Names and flags are not written by cases.
-            let Some(h) = header.filter(|h| word(h, 0) == 0 && word(h, 48) == 0) else {
+            let Some(h) = header.filter(|h| word(h, 48) == 0) else {
                 return (Data::None, Vec::new());
             };
             let Some(data) = vector(word(&h, 16), word(&h, 24)) else { return (Data::None, Vec::new()) };
             let fields = [
+                (RawField::MsgName, word(&h, 0)),
                 (RawField::NameLen, word(&h, 8) & 0xffff_ffff),
                 (RawField::Control, word(&h, 32)),
                 (RawField::ControlLen, word(&h, 40)),

@@ -79,6 +79,10 @@ fn set_raw(sqe: &mut Sqe, field: RawField, value: u64) {
         RawField::Addr3 => sqe.addr3 = value,
         RawField::Pad2 => sqe.pad2 = value,
         // These stand in the message header, which was written with the data.
-        RawField::NameLen | RawField::IovLen | RawField::Control | RawField::ControlLen => {}
+        RawField::MsgName
+        | RawField::NameLen
+        | RawField::IovLen
+        | RawField::Control
+        | RawField::ControlLen => {}
     }
 }

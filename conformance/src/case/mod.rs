@@ -288,6 +288,8 @@ pub enum RawField {
     Addr3,
     /// `__pad2`.
     Pad2,
+    /// `msg_name` of the message header.
+    MsgName,
     /// `msg_namelen` of the message header.
     NameLen,
     /// `msg_iovlen` of the message header.

@@ -53,6 +53,7 @@ pub(super) const RAW: &[(&str, RawField, u64)] = &[
     ("raw.file_index", RawField::FileIndex, u32::MAX as u64),
     ("raw.addr3", RawField::Addr3, u64::MAX),
     ("raw.pad2", RawField::Pad2, u64::MAX),
+    ("msg.name", RawField::MsgName, u64::MAX),
     ("msg.namelen", RawField::NameLen, u32::MAX as u64),
     ("msg.iovlen", RawField::IovLen, u64::MAX),
     ("msg.control", RawField::Control, u64::MAX),

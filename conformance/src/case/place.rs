@@ -170,6 +170,7 @@ impl Memory {
         header[24..32].copy_from_slice(&(iovecs.len() as u64).to_le_bytes());
         for (field, value) in raw {
             let range = match field {
+                RawField::MsgName => 0..8,
                 RawField::NameLen => 8..12,
                 RawField::IovLen => 24..32,
                 RawField::Control => 32..40,
