@@ -79,8 +79,8 @@ fn an_option_position_lists_the_options() {
              help: expected one of: msg=, zc=, index=, LINK, HARDLINK, DRAIN, ASYNC, SKIP_SUCCESS,
                    BUFFER_SELECT, raw.opcode=, raw.flags=, raw.ioprio=, raw.fd=, raw.off=, raw.addr=,
                    raw.len=, raw.op_flags=, raw.user_data=, raw.buf_index=, raw.personality=,
-                   raw.file_index=, raw.addr3=, raw.pad2=, msg.namelen=, msg.iovlen=, msg.control=,
-                   msg.controllen=
+                   raw.file_index=, raw.addr3=, raw.pad2=, msg.name=, msg.namelen=, msg.iovlen=,
+                   msg.control=, msg.controllen=
         "#]],
     );
 }

@@ -142,7 +142,10 @@ fn deep_nesting_is_refused() {
 #[test]
 fn lines_out_of_turn_are_refused() {
     let end = "{\"v\":1,\"end\":\"complete\"}\n";
-    refused(&format!("{end}{end}"), &expect!["x.log:2:1: the trace had ended, expected a verdict or nothing"]);
+    refused(
+        &format!("{end}{end}"),
+        &expect!["x.log:2:1: the trace had ended, expected a verdict or nothing"],
+    );
     let skip = "{\"v\":1,\"program\":{}}\n";
     refused(&format!("{skip}{skip}"), &expect!["x.log:2:1: a second program, expected one program a log"]);
 }

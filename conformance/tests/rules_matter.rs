@@ -1,0 +1,106 @@
+//! Rules and cases hold each other up: a model with a mistake no longer does what the cases list.
+//!
+//! A rule that is switched off, or a kernel with a fault, must be noticed by a case. What only a wrong
+//! trace can show is tested beside the model; such rules are listed here, and the list may only shrink.
+
+use uringspec::catalog::{self, Loaded};
+use uringspec::outcome::Outcome;
+use uringspec::{expect, marks};
+use uringspec_model::mutation::{Fault, Mutation};
+use uringspec_model::profile::Profile;
+use uringspec_model::rules::Rule;
+use uringspec_model::simulate::explore_mutant;
+
+/// A mistake can make a program wide; what is not found in so many states counts as not noticed.
+const STATES_MAX: usize = 5_000;
+
+/// Rules whose cases stay right without them: they forbid what the model would not do anyway.
+const SHOWN_BY_WRONG_TRACES: &[&str] = &[
+    "life.one-result",
+    "life.result-comes",
+    "life.retired-is-silent",
+    "life.nobody-asked",
+    "life.cqe-makes-sense",
+    "life.calls-return",
+    "sqe.skip-success-is-silent",
+    "sqe.skip-cuts-silently",
+    "nop.result-zero",
+    "send.whole-when-room",
+    "send.partial-on-failure",
+    "send.zero-is-zero",
+    "send.memory-readable",
+    "dgram.boundaries",
+    "dgram.refused",
+    "cancel.found",
+    "cancel.already",
+    "msg.iovecs-readable",
+    "stream.contiguous",
+    "stream.nothing-invented",
+    "stream.ends-when-closed",
+    "link.starts-after-result",
+    "link.goes-on",
+    "link.open-chain-is-async",
+    "zc.one-notif",
+    "zc.no-notice-no-more",
+    "zc.notif-comes",
+];
+
+fn cases() -> Vec<Loaded> {
+    let found = catalog::all().expect("the cases stand beside this test");
+    found.into_iter().map(|found| found.read().expect("cases can be read")).collect()
+}
+
+/// Whether the model with a mistake does something that the case does not list, or leaves out
+/// something that it does.
+fn notices(case: &Loaded, mutation: Option<Mutation>) -> bool {
+    case.lowered.iter().any(|lowered| {
+        let Ok(explored) = explore_mutant(&lowered.program, &Profile::v6_18(), mutation, STATES_MAX) else {
+            return false;
+        };
+        let mut required = marks::required(lowered).expect("cases are not too wide");
+        for trace in &explored.traces {
+            match expect::within(lowered, &Outcome::of(lowered, trace)) {
+                Ok(reached) => required.retain(|mark| !reached.contains(mark)),
+                Err(_) => return true,
+            }
+        }
+        !required.is_empty()
+    })
+}
+
+#[test]
+fn without_a_mistake_nothing_is_noticed() {
+    let wrong: Vec<String> =
+        cases().iter().filter(|case| notices(case, None)).map(|case| case.found.name.clone()).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn every_fault_is_noticed_by_a_case() {
+    let cases = cases();
+    for fault in Fault::ALL {
+        let mutation = Some(Mutation::Fault(*fault));
+        assert!(cases.iter().any(|case| notices(case, mutation)), "no case notices {fault:?}");
+    }
+}
+
+#[test]
+fn every_rule_is_held_up_by_a_case() {
+    let cases = cases();
+    let names = |case: &&Loaded, rule: Rule| case.case.rules.iter().any(|name| name.text == rule.id());
+    let idle: Vec<&str> = Rule::ALL
+        .iter()
+        .filter(|rule| {
+            let mut naming = cases.iter().filter(|case| names(case, **rule));
+            !naming.any(|case| notices(case, Some(Mutation::Off(**rule))))
+        })
+        .map(|rule| rule.id())
+        .collect();
+    let unexpected: Vec<&&str> = idle.iter().filter(|id| !SHOWN_BY_WRONG_TRACES.contains(id)).collect();
+    assert!(
+        unexpected.is_empty(),
+        "switched off, these change nothing in the cases that name them: {unexpected:?}"
+    );
+    let stale: Vec<&&str> = SHOWN_BY_WRONG_TRACES.iter().filter(|id| !idle.contains(id)).collect();
+    assert!(stale.is_empty(), "a case holds these up now: {stale:?}");
+}

@@ -1,0 +1,153 @@
+//! The order of the house: rules and cases name each other, files stay short, nothing is left undone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use uringspec::catalog;
+use uringspec_model::deviation::Deviation;
+use uringspec_model::rules::Rule;
+
+/// The longest file.
+const LINES_MAX: usize = 500;
+
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "types", "prelude", "helpers", "misc"];
+
+/// Rules that no case shows yet, each with what is missing. A rule that gets a case leaves this list.
+const RULES_WITHOUT_CASE: &[(&str, &str)] = &[
+    ("send.partial-on-failure", "no lane accepts part of a send and then fails it"),
+    ("cancel.already", "it takes a race with a worker thread"),
+    ("dgram.refused", "findings/dgram-refused.case shows it"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
+}
+
+/// Every Rust file of the project with its path from the root.
+fn sources() -> Vec<(String, String)> {
+    let mut sources = Vec::new();
+    let mut folders: Vec<PathBuf> =
+        ["model", "real", "conformance", "fuzz"].map(|name| root().join(name)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the folder is there").map(|e| e.expect("it can be listed"))
+        {
+            let path = entry.path();
+            let name = entry.file_name();
+            if path.is_dir() && name != "target" && name != "corpus" && name != "cases" {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).expect("sources are text");
+                let shown = path.strip_prefix(root()).expect("it lies below").to_string_lossy().into_owned();
+                sources.push((shown, text));
+            }
+        }
+    }
+    assert!(sources.len() > 50, "only {} sources were found", sources.len());
+    sources
+}
+
+/// Lines of code with what is forbidden in them. This file names the words, so it is left out.
+fn lines_with(wrong: impl Fn(&str, &str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for (file, text) in sources().into_iter().filter(|(file, _)| !file.ends_with("tests/tidy.rs")) {
+        for (n, line) in text.lines().enumerate() {
+            let code = line.trim_start();
+            if !code.starts_with("//") && wrong(&file, code) {
+                found.push(format!("{file}:{}: {code}", n + 1));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn cases_name_rules_that_exist() {
+    for found in catalog::all().expect("the cases stand beside this test") {
+        if let Err(error) = found.read() {
+            panic!("{}", error.page(false));
+        }
+    }
+}
+
+#[test]
+fn every_rule_is_named_by_a_case() {
+    let mut named = BTreeSet::new();
+    for found in catalog::all().expect("the cases stand beside this test") {
+        let case = uringspec::case::parse(&found.file, &found.text).expect("cases can be read");
+        named.extend(case.rules.iter().chain(&case.deviations).map(|name| name.text.clone()));
+    }
+    let ids = Rule::ALL.iter().map(|r| r.id()).chain(Deviation::ALL.iter().map(|d| d.id()));
+    let excused = |id: &str| RULES_WITHOUT_CASE.iter().any(|(rule, _)| *rule == id);
+    let unnamed: Vec<&str> = ids.filter(|id| !named.contains(*id) && !excused(id)).collect();
+    assert!(unnamed.is_empty(), "no case names {unnamed:?}");
+    let stale: Vec<&str> =
+        RULES_WITHOUT_CASE.iter().map(|(id, _)| *id).filter(|id| named.contains(*id)).collect();
+    assert!(stale.is_empty(), "these have a case now: {stale:?}");
+}
+
+#[test]
+fn cases_do_not_repeat_each_other() {
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for found in catalog::all().expect("the cases stand beside this test") {
+        let name = found.name.clone();
+        let loaded = found.read().expect("cases can be read");
+        let rules: BTreeSet<&str> = loaded.case.rules.iter().map(|rule| rule.text.as_str()).collect();
+        let shape = format!("{rules:?} {:?}", loaded.lowered[0].program);
+        if let Some((_, other)) = seen.iter().find(|(known, _)| *known == shape) {
+            panic!("{name} is {other} again: the same program for the same rules");
+        }
+        seen.push((shape, name));
+    }
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, text)| text.lines().count() > LINES_MAX)
+        .map(|(file, text)| format!("{file}: {} lines", text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "files of more than {LINES_MAX} lines: {long:#?}");
+}
+
+#[test]
+fn files_say_what_they_are_for() {
+    let says =
+        |text: &str| text.lines().find(|line| !line.starts_with("#![")).is_some_and(|l| l.starts_with("//!"));
+    let silent: Vec<String> =
+        sources().into_iter().filter(|(_, text)| !says(text)).map(|(file, _)| file).collect();
+    assert!(silent.is_empty(), "files without a module comment: {silent:#?}");
+}
+
+#[test]
+fn unsafe_code_is_in_real_alone() {
+    let found = lines_with(|file, code| {
+        !file.starts_with("real/")
+            && code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe")
+    });
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    let words = ["todo!", "unimplemented!", "#[ignore", "dbg!", "FIXME", "XXX"];
+    let found = lines_with(|_, code| words.iter().any(|word| code.contains(word)));
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn modules_have_names_that_say_something() {
+    let found: Vec<String> = sources()
+        .into_iter()
+        .map(|(file, _)| file)
+        .filter(|file| {
+            Path::new(file).iter().any(|part| {
+                let stem = Path::new(part).file_stem().map(|s| s.to_string_lossy().into_owned());
+                stem.is_some_and(|stem| EMPTY_NAMES.contains(&stem.as_str()))
+            })
+        })
+        .collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
