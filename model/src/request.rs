@@ -111,6 +111,8 @@ pub struct Request {
     pub polls_first: bool,
     /// What memory held when it was submitted, for a member of a chain: when it is tried may not show.
     pub born: Vec<Generation>,
+    /// How often peers had read when it was submitted.
+    pub born_drains: u32,
     /// It was tried at some time between its submission and now.
     pub late: bool,
     /// It may have waited for room, so when it ended is not known; nor, behind such a member of a

@@ -74,7 +74,7 @@ pub fn decision(world: &World<'_>, decision: &Decision) -> String {
             let (len, user_data) = datagram.map_or((0, 0), |d| (d.len_bytes, d.user_data));
             format!("a datagram of {len} bytes of #{user_data}")
         }
-        Decision::Proceed { request } => format!("#{} succeeds unseen", user_data(request)),
+        Decision::Proceed { request, .. } => format!("#{} ends unseen", user_data(request)),
     }
 }
 

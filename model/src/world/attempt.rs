@@ -228,7 +228,9 @@ impl World<'_> {
         }
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
         let room = match stream.room_for(mapped) {
-            Room::Enough if self.request(id).waited => Room::Unknown,
+            Room::Enough if self.request(id).waited && self.request(id).born_drains != self.state.drains => {
+                Room::Unknown
+            }
             // another thread comes to it when there may be room
             Room::None if self.request(id).is_async && plan.retry == Retry::Never => Room::Unknown,
             room => room,

@@ -86,6 +86,8 @@ pub enum Decision {
     Proceed {
         /// The request that succeeded.
         request: RequestId,
+        /// It failed instead, and is linked so that the next one was tried all the same.
+        failed: bool,
     },
 }
 
@@ -148,6 +150,8 @@ pub(crate) struct State {
     pub(crate) returns_rule: Rule,
     /// Completions by user data, where a step waits for them.
     pub(crate) tally: BTreeMap<u64, Tally>,
+    /// How often peers have read.
+    pub(crate) drains: u32,
     /// Bytes read by the peer in this step.
     pub(crate) drained: u64,
     /// The first request of the batch that was submitted last.
@@ -202,6 +206,7 @@ impl<'a> World<'a> {
             returns: None,
             returns_rule: Rule::RingSubmitCount,
             tally: BTreeMap::new(),
+            drains: 0,
             drained: 0,
             batch: RequestId(0),
             beside: Vec::new(),
@@ -224,7 +229,7 @@ impl<'a> World<'a> {
                 self.deliver(request, len_bytes, generation)
             }
             Decision::Datagram { socket, index } => self.deliver_datagram(socket, index),
-            Decision::Proceed { request } => self.proceed(request),
+            Decision::Proceed { request, failed } => self.proceed(request, failed),
         }
     }
 

@@ -148,7 +148,9 @@ impl World<'_> {
             let runs = !self.state.rings[usize::from(request.ring.0)].defers;
             queued && runs && request.phase == Phase::Issued
         });
-        let decisions = candidates.map(|(id, _)| Decision::Proceed { request: *id });
+        let both = [false, true];
+        let decisions =
+            candidates.flat_map(|(id, _)| both.map(|failed| Decision::Proceed { request: *id, failed }));
         decisions.filter(|decision| self.clone().after(*decision).is_ok()).collect()
     }
 

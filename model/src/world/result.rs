@@ -156,9 +156,11 @@ impl World<'_> {
             }
         } else if next_phase == Some(Phase::Queued) {
             self.hit(Rule::LinkGoesOn);
+            let ring = usize::from(self.request(next).ring.0);
+            let defers = self.state.rings[ring].defers;
             let request = self.request_mut(next);
             request.waited |= waited;
-            request.late = waited;
+            request.late = waited || defers || request.polls_first;
             self.try_first(next);
         }
     }
@@ -178,7 +180,10 @@ impl World<'_> {
     }
 
     /// Unseen: the request succeeded with what the peer has read of it.
-    pub(super) fn proceed(&mut self, id: RequestId) -> Result<(), Rule> {
+    pub(super) fn proceed(&mut self, id: RequestId, failed: bool) -> Result<(), Rule> {
+        if failed {
+            return self.proceed_failed(id);
+        }
         let read = self
             .request(id)
             .socket
@@ -200,6 +205,36 @@ impl World<'_> {
         }
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.settle(id, Res::Bytes(count));
+        }
+        let request = self.request_mut(next);
+        request.waited = true;
+        request.late = true;
+        self.try_first(next);
+        Ok(())
+    }
+}
+
+impl World<'_> {
+    /// Unseen: the request failed without a byte, and its hard link let the next one be tried.
+    fn proceed_failed(&mut self, id: RequestId) -> Result<(), Rule> {
+        let request = self.request(id);
+        let again = Res::Err(Errno(errno::EAGAIN));
+        let may_fail = !request.may.errors.is_empty() || is_polled_elsewhere(request, again);
+        let next = request
+            .behind
+            .filter(|next| self.state.requests.get(next).is_some_and(|next| next.phase == Phase::Queued));
+        let read = request.socket.and_then(|s| self.stream(s)?.writer(id)).map_or(0, |w| w.read);
+        let (Some(next), true) =
+            (next, request.hard && may_fail && read == 0 && request.phase == Phase::Issued)
+        else {
+            return Err(Rule::LinkStartsAfterResult);
+        };
+        let socket = request.socket;
+        let request = self.request_mut(id);
+        request.may.bytes = None;
+        request.may.waiting = false;
+        if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
+            stream.settle(id, again);
         }
         let request = self.request_mut(next);
         request.waited = true;

@@ -127,6 +127,12 @@ impl World<'_> {
             return;
         }
         stream.open_window();
+        self.state.drains += 1;
+        for i in 0..self.state.rings.len() {
+            if !self.state.rings[i].defers {
+                self.run_deferred(RingId(i as u8));
+            }
+        }
         for id in self.waiting_on(|(_, on)| on == Some(socket)) {
             let ring = self.request(id).ring;
             if !self.state.rings[usize::from(ring.0)].defers {
@@ -177,7 +183,7 @@ impl World<'_> {
         }
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let request = self.request_mut(id);
-            if request.is_async {
+            if request.is_async || request.late {
                 // the descriptor is looked up when the other thread comes to it
                 request.may.errors.push((Errno(errno::EBADF), Rule::SendBadDescriptor));
             }
@@ -199,7 +205,7 @@ impl World<'_> {
     fn fail_waiting(&mut self, socket: SocketId, errors: Vec<(Errno, Rule)>) {
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let request = self.request_mut(id);
-            if !request.may.waiting && !request.is_async {
+            if !request.may.waiting && !request.is_async && !request.late {
                 continue;
             }
             let waited = std::mem::take(&mut request.may.waiting);

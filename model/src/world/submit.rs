@@ -7,8 +7,9 @@ use super::World;
 use crate::abi::{errno, sqe_flag};
 use crate::may::May;
 use crate::mutation::Fault;
+use crate::net::Connection;
 use crate::prepare::{Plan, Prepared, Retry, prepare};
-use crate::program::RingId;
+use crate::program::{RingId, socket_of};
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 use crate::sqe::Sqe;
@@ -85,6 +86,7 @@ impl World<'_> {
             canceller: None,
             polls_first: false,
             born: Vec::new(),
+            born_drains: self.state.drains,
             late: false,
             waited: false,
             len_bytes: 0,
@@ -103,6 +105,9 @@ impl World<'_> {
                     request.short_is_failure = send.short_is_failure;
                     request.retries = send.retry == Retry::UntilAll;
                     request.polls_first = send.poll_first;
+                    if send.poll_first {
+                        request.born.clone_from(&self.state.generations);
+                    }
                     request.len_bytes = send.len_bytes();
                 }
                 request.plan = Some(plan);
@@ -191,13 +196,14 @@ impl World<'_> {
         let batch = self.state.batch;
         let tried = |(id, request): &(&RequestId, &Request)| **id >= batch || request.phase == Phase::Queued;
         let together: Vec<RequestId> = self.state.requests.iter().filter(tried).map(|(id, _)| *id).collect();
+        let defers = self.state.rings[usize::from(ring.0)].defers;
+        // where work is deferred, what it queues in turn need not run in the same enter
+        let first_round = if defers { self.ready(ring) } else { Vec::new() };
+        let mut next = first_round.iter();
         loop {
-            let ready = self.state.requests.iter().find_map(|(id, request)| {
-                let before = request.before.and_then(|b| self.state.requests.get(&b));
-                let free = before.is_none_or(Request::surely_goes_on);
-                (request.ring == ring && request.phase == Phase::Queued && free).then_some(*id)
-            });
+            let ready = if defers { next.next().copied() } else { self.ready(ring).first().copied() };
             let Some(id) = ready else { break };
+            let drains = self.state.drains;
             // a chain keeps its order whatever else is tried with it
             self.state.beside = together.clone();
             let mut ahead = self.request(id).before;
@@ -207,10 +213,35 @@ impl World<'_> {
             }
             let before = self.request(id).before.and_then(|before| self.state.requests.get(&before));
             let waited = before.is_some_and(|before| before.waited);
-            self.request_mut(id).waited |= waited;
+            let request = self.request_mut(id);
+            request.waited |= waited;
+            request.late |= request.polls_first && (defers || request.born_drains != drains);
             self.try_first(id);
         }
         self.state.beside.clear();
+    }
+
+    /// The queued requests of a ring that nothing keeps from being tried.
+    fn ready(&self, ring: RingId) -> Vec<RequestId> {
+        let requests = self.state.requests.iter();
+        let ready = requests.filter(|(_, request)| {
+            let before = request.before.and_then(|b| self.state.requests.get(&b));
+            let free = before.is_none_or(Request::surely_goes_on);
+            let full = request.polls_first && self.is_full(request);
+            request.ring == ring && request.phase == Phase::Queued && free && !full
+        });
+        ready.map(|(id, _)| *id).collect()
+    }
+
+    /// Whether the socket that a request polls first surely cannot be written.
+    fn is_full(&self, request: &Request) -> bool {
+        let plan = match &request.plan {
+            Some(Plan::Send(plan)) if plan.retry != Retry::Never => plan,
+            _ => return false,
+        };
+        let socket = request.socket.or_else(|| socket_of(plan.fd).map(|(socket, _)| socket));
+        let stream = socket.and_then(|socket| self.stream(socket));
+        stream.is_some_and(|s| s.room.full && s.connection == Connection::Open)
     }
 
     pub(super) fn request(&self, id: RequestId) -> &Request {
