@@ -61,7 +61,7 @@ impl World<'_> {
         let announces = request.notice.is_some() && !request.cut;
         if request.phase != Phase::Done || wide {
             let mut results = request.may.classes(request.len_bytes);
-            if request.polls_first && (request.is_async || request.late) {
+            if request.polls_first && request.is_async {
                 results.push(Res::Err(Errno(errno::EAGAIN)));
                 results.dedup();
             }

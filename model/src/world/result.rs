@@ -156,11 +156,9 @@ impl World<'_> {
             }
         } else if next_phase == Some(Phase::Queued) {
             self.hit(Rule::LinkGoesOn);
-            let ring = usize::from(self.request(next).ring.0);
-            let defers = self.state.rings[ring].defers;
             let request = self.request_mut(next);
             request.waited |= waited;
-            request.late = waited || defers || request.polls_first;
+            request.late = true;
             self.try_first(next);
         }
     }
@@ -246,5 +244,5 @@ impl World<'_> {
 
 /// Whether this is how a `POLL_FIRST` send that another thread runs ends on a writable socket.
 pub(super) fn is_polled_elsewhere(request: &Request, res: Res) -> bool {
-    request.polls_first && (request.is_async || request.late) && res == Res::Err(Errno(errno::EAGAIN))
+    request.polls_first && request.is_async && res == Res::Err(Errno(errno::EAGAIN))
 }

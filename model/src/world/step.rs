@@ -87,7 +87,9 @@ impl World<'_> {
         for id in waiting {
             self.try_again(id);
         }
-        self.run_deferred(ring);
+        if !self.state.rings[usize::from(ring.0)].defers {
+            self.run_deferred(ring);
+        }
     }
 
     fn waiting_on(&self, wanted: impl Fn((RingId, Option<SocketId>)) -> bool) -> Vec<RequestId> {
