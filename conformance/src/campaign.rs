@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -33,6 +33,8 @@ const STEP_PATIENCE_MS: u64 = 300;
 const ALIKE_MAX: u64 = 3;
 /// How often a disagreement is looked for again while its program is made smaller.
 const REPEATS: usize = 3;
+/// A judgement that takes longer is given up, and its thread with it.
+const JUDGE_PATIENCE: Duration = Duration::from_secs(20);
 /// How often the checkpoint is written.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,8 @@ pub struct Totals {
     pub skipped: u64,
     /// Workers that ended in the middle of a program.
     pub died: u64,
+    /// Judgements that took too long.
+    pub endless: u64,
     /// What seemed stuck, and was not with more patience.
     pub impatient: u64,
     /// Completions that were judged, and the time that took.
@@ -100,13 +104,22 @@ struct Checkpoint {
 }
 
 /// What the threads share.
-struct Shared<'a> {
-    plan: &'a Plan,
+struct Shared {
+    plan: Plan,
     next: AtomicU64,
-    stop: &'a AtomicBool,
+    stop: Arc<AtomicBool>,
     totals: Mutex<Totals>,
-    finds: AtomicU64,
+    /// What each thread is judging, and since when.
+    judging: Vec<Mutex<Option<Judging>>>,
     deadline: Instant,
+}
+
+/// A trace that is being judged.
+#[derive(Clone)]
+struct Judging {
+    since: Instant,
+    number: u64,
+    what: Arc<(Program, Trace)>,
 }
 
 /// The program with this number.
@@ -122,42 +135,48 @@ pub fn program(seed: u64, number: u64, features: Features) -> Program {
 }
 
 /// Goes on until the time is over or `stop` is set; `tell` hears about it once a second.
-pub fn run(plan: &Plan, stop: &AtomicBool, mut tell: impl FnMut(&Totals)) -> io::Result<Totals> {
+pub fn run(plan: &Plan, stop: &Arc<AtomicBool>, mut tell: impl FnMut(&Totals)) -> io::Result<Totals> {
     fs::create_dir_all(&plan.dir)?;
     let path = plan.dir.join("checkpoint.json");
     let (next, totals) = resume(plan, &path);
     let before = totals.millis;
     let start = Instant::now();
-    let shared = Shared {
-        plan,
+    let shared = Arc::new(Shared {
+        plan: plan.clone(),
         next: AtomicU64::new(next),
-        stop,
+        stop: Arc::clone(stop),
         totals: Mutex::new(totals),
-        finds: AtomicU64::new(0),
+        judging: (0..plan.jobs).map(|_| Mutex::default()).collect(),
         deadline: start + plan.duration,
-    };
-    let save = |shared: &Shared<'_>, done: bool| {
+    });
+    let save = |in_work: u64| {
         let mut totals = shared.totals().clone();
         totals.millis = before + start.elapsed().as_millis() as u64;
-        let in_work = if done { 0 } else { plan.jobs as u64 };
         let next = shared.next.load(Ordering::Relaxed).saturating_sub(in_work);
         let checkpoint = Checkpoint { seed: plan.seed, features: plan.features.bits(), next, totals };
         write_whole(&path, &serde_json::to_vec(&checkpoint)?)?;
         io::Result::Ok(checkpoint.totals)
     };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..plan.jobs).map(|_| scope.spawn(|| work(&shared))).collect();
-        let mut told = Instant::now();
-        while threads.iter().any(|thread| !thread.is_finished()) {
-            std::thread::sleep(Duration::from_millis(20));
-            if told.elapsed() >= CHECKPOINT_EVERY {
-                told = Instant::now();
-                tell(&save(&shared, false)?);
-            }
+    // A thread whose judgement does not end cannot be ended, so no thread is waited for in the end.
+    let spawn = |job| {
+        let shared = Arc::clone(&shared);
+        std::thread::spawn(move || work(&shared, job))
+    };
+    let mut threads: Vec<_> = (0..plan.jobs).map(spawn).collect();
+    let mut told = Instant::now();
+    while threads.iter().any(|thread| !thread.is_finished()) {
+        std::thread::sleep(Duration::from_millis(20));
+        if told.elapsed() < CHECKPOINT_EVERY {
+            continue;
         }
-        io::Result::Ok(())
-    })?;
-    save(&shared, true)
+        told = Instant::now();
+        tell(&save(plan.jobs as u64)?);
+        if let Some(job) = (0..plan.jobs).find(|job| shared.gives_up(*job)) {
+            // Its place is taken by another thread; the program is not tried again.
+            threads[job] = spawn(job);
+        }
+    }
+    save(0)
 }
 
 fn resume(plan: &Plan, path: &Path) -> (u64, Totals) {
@@ -177,10 +196,25 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-impl Shared<'_> {
+impl Shared {
     fn totals(&self) -> std::sync::MutexGuard<'_, Totals> {
         // Counts cannot be left half changed.
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judging(&self, job: usize) -> std::sync::MutexGuard<'_, Option<Judging>> {
+        self.judging[job].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the judgement of this job has taken too long; then it is written down as a find.
+    fn gives_up(&self, job: usize) -> bool {
+        let Some(endless) = self.judging(job).take_if(|judging| judging.since.elapsed() > JUDGE_PATIENCE)
+        else {
+            return false;
+        };
+        count(self, "judgements that took too long", |totals| totals.endless += 1);
+        write_find(self, endless.number, "endless", &endless.what.0, &endless.what.1, None);
+        true
     }
 
     fn is_over(&self) -> bool {
@@ -188,8 +222,8 @@ impl Shared<'_> {
     }
 }
 
-fn work(shared: &Shared<'_>) {
-    let plan = shared.plan;
+fn work(shared: &Shared, job: usize) {
+    let plan = &shared.plan;
     let mut worker = Worker::new(Options { step_patience_ms: STEP_PATIENCE_MS, ..plan.options.clone() });
     while !shared.is_over() {
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
@@ -201,8 +235,16 @@ fn work(shared: &Shared<'_>) {
                 continue;
             }
         };
+        let what = Arc::new((program, trace));
         let start = Instant::now();
-        let verdict = check(&program, &plan.profile, &trace);
+        *shared.judging(job) = Some(Judging { since: start, number, what: Arc::clone(&what) });
+        let (program, trace) = &*what;
+        let verdict = check(program, &plan.profile, trace);
+        let kept = shared.judging(job).take_if(|judging| judging.number == number).is_some();
+        if !kept {
+            // Another thread has taken this one's place.
+            return;
+        }
         let judge_ns = start.elapsed().as_nanos() as u64;
         let completions = trace.seen.iter().filter(|seen| matches!(seen.what, What::Cqe(_))).count() as u64;
         {
@@ -215,7 +257,7 @@ fn work(shared: &Shared<'_>) {
     }
 }
 
-fn failed(shared: &Shared<'_>, number: u64, program: &Program, error: &RunError) {
+fn failed(shared: &Shared, number: u64, program: &Program, error: &RunError) {
     let sort = format!("skipped: {error}");
     let died = matches!(error, RunError::Died { .. });
     {
@@ -230,7 +272,7 @@ fn failed(shared: &Shared<'_>, number: u64, program: &Program, error: &RunError)
     }
 }
 
-fn judged(shared: &Shared<'_>, number: u64, program: Program, trace: Trace, verdict: Verdict) {
+fn judged(shared: &Shared, number: u64, program: &Program, trace: &Trace, verdict: Verdict) {
     match &verdict {
         Verdict::Accepted { rules, deviations } => {
             let mut totals = shared.totals();
@@ -255,14 +297,16 @@ fn judged(shared: &Shared<'_>, number: u64, program: Program, trace: Trace, verd
             };
             let times = count(shared, &sort, |totals| totals.unclaimed += 1);
             if matches!(reason, Unclaimed::Malformed(_)) && times <= ALIKE_MAX {
-                write_find(shared, number, "malformed", &program, &trace, Some(&verdict));
+                write_find(shared, number, "malformed", program, trace, Some(&verdict));
             }
         }
-        Verdict::Rejected(_) | Verdict::Stuck { .. } => disagreement(shared, number, &program, trace, verdict),
+        Verdict::Rejected(_) | Verdict::Stuck { .. } => {
+            disagreement(shared, number, program, trace.clone(), verdict)
+        }
     }
 }
 
-fn count(shared: &Shared<'_>, sort: &str, how: impl FnOnce(&mut Totals)) -> u64 {
+fn count(shared: &Shared, sort: &str, how: impl FnOnce(&mut Totals)) -> u64 {
     let mut totals = shared.totals();
     how(&mut totals);
     let times = totals.sorts.entry(sort.to_string()).or_default();
@@ -273,7 +317,8 @@ fn count(shared: &Shared<'_>, sort: &str, how: impl FnOnce(&mut Totals)) -> u64 
 /// What sort of disagreement it is, without numbers, so that like ones count together.
 pub fn sort(verdict: &Verdict) -> Option<String> {
     let plain = |text: &str| -> String {
-        let text = text.strip_prefix("ring ").and_then(|rest| rest.split_once(' ')).map_or(text, |(_, rest)| rest);
+        let text =
+            text.strip_prefix("ring ").and_then(|rest| rest.split_once(' ')).map_or(text, |(_, rest)| rest);
         let words = text.split_whitespace().filter(|word| !word.starts_with('#'));
         let kept = words.map(|word| if word.bytes().all(|b| b.is_ascii_digit()) { "n" } else { word });
         kept.collect::<Vec<_>>().join(" ").chars().take(60).collect()
@@ -283,7 +328,9 @@ pub fn sort(verdict: &Verdict) -> Option<String> {
         Verdict::Rejected(rejection) if rejection.got.starts_with("received") => {
             Some(format!("rejected {} got bytes", rejection.rule))
         }
-        Verdict::Rejected(rejection) => Some(format!("rejected {} got {}", rejection.rule, plain(&rejection.got))),
+        Verdict::Rejected(rejection) => {
+            Some(format!("rejected {} got {}", rejection.rule, plain(&rejection.got)))
+        }
         Verdict::Stuck { promises, .. } => {
             let rules: BTreeSet<&str> = promises.iter().map(|promise| promise.rule.id()).collect();
             Some(format!("stuck {}", rules.into_iter().collect::<Vec<_>>().join(" ")))
@@ -292,8 +339,8 @@ pub fn sort(verdict: &Verdict) -> Option<String> {
     }
 }
 
-fn disagreement(shared: &Shared<'_>, number: u64, program: &Program, trace: Trace, verdict: Verdict) {
-    let plan = shared.plan;
+fn disagreement(shared: &Shared, number: u64, program: &Program, trace: Trace, verdict: Verdict) {
+    let plan = &shared.plan;
     let mut patient = Worker::new(plan.options.clone());
     let (mut trace, mut verdict) = (trace, verdict);
     if matches!(verdict, Verdict::Stuck { .. }) {
@@ -342,7 +389,7 @@ fn disagreement(shared: &Shared<'_>, number: u64, program: &Program, trace: Trac
 }
 
 /// The second run of a program counts for the first.
-fn judged_again(shared: &Shared<'_>, verdict: &Verdict) {
+fn judged_again(shared: &Shared, verdict: &Verdict) {
     let mut totals = shared.totals();
     match verdict {
         Verdict::Accepted { .. } => totals.accepted += 1,
@@ -352,17 +399,18 @@ fn judged_again(shared: &Shared<'_>, verdict: &Verdict) {
 
 /// Writes a find as a log; its path.
 fn write_find(
-    shared: &Shared<'_>,
+    shared: &Shared,
     number: u64,
     what: &str,
     program: &Program,
     trace: &Trace,
     verdict: Option<&Verdict>,
 ) -> Option<PathBuf> {
-    shared.finds.fetch_add(1, Ordering::Relaxed);
     let rule = match verdict {
         Some(Verdict::Rejected(rejection)) => rejection.rule.id(),
-        Some(Verdict::Stuck { promises, .. }) => promises.first().map_or("stuck", |promise| promise.rule.id()),
+        Some(Verdict::Stuck { promises, .. }) => {
+            promises.first().map_or("stuck", |promise| promise.rule.id())
+        }
         _ => "none",
     };
     let path = shared.plan.dir.join(format!("{what}-{rule}-{number}.jsonl"));

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, rules, worker};
+use crate::commands::{check, rules, soak, worker};
 use crate::output::{Format, Output};
 
 /// Exit codes. What is not listed is decided by `Tally::exit_code`.
@@ -36,6 +36,8 @@ pub enum Command {
     Check(check::Args),
     /// Prints the rules: id, text, source, and the cases that show each.
     Rules(rules::Args),
+    /// Runs random programs on this kernel and judges each by the model.
+    Soak(soak::Args),
     /// Runs programs for a parent process; started by the other commands.
     #[command(hide = true)]
     Worker(worker::Args),
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         None | Some(Command::Worker(_)) => check::run(&check::Args::default(), &mut out),
         Some(Command::Check(args)) => check::run(&args, &mut out),
         Some(Command::Rules(args)) => rules::run(&args, &mut out),
+        Some(Command::Soak(args)) => soak::run(&args, &mut out),
     };
     ExitCode::from(code)
 }

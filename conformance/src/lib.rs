@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod campaign;
 pub mod case;
 pub mod catalog;
 pub mod cli;
 pub mod commands;
+pub mod draft;
 pub mod expect;
 pub mod kernel;
 pub mod log;
@@ -17,6 +19,7 @@ pub mod marks;
 pub mod outcome;
 pub mod output;
 pub mod report;
+pub mod shrink;
 pub mod side_by_side;
 pub mod simulated;
 pub mod words;

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod rules;
+pub mod soak;
 pub mod worker;
 
 use std::io;

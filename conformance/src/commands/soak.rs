@@ -52,6 +52,7 @@ struct Summary {
     unclaimed: u64,
     skipped: u64,
     died: u64,
+    endless: u64,
     programs_per_s: u64,
     judge_ns_per_completion: u64,
     rules_reached: usize,
@@ -119,7 +120,7 @@ fn progress(totals: &Totals) -> String {
         totals.rules.len(),
         Rule::ALL.len(),
         totals.pairs.len(),
-        totals.rejected + totals.stuck + totals.died
+        totals.rejected + totals.stuck + totals.died + totals.endless
     )
 }
 
@@ -131,6 +132,7 @@ fn summary(plan: &Plan, totals: &Totals) -> Summary {
         unclaimed: totals.unclaimed,
         skipped: totals.skipped,
         died: totals.died,
+        endless: totals.endless,
         programs_per_s: per_second(totals),
         judge_ns_per_completion: totals.judge_ns / totals.completions.max(1),
         rules_reached: totals.rules.len(),
@@ -144,7 +146,7 @@ fn summary(plan: &Plan, totals: &Totals) -> Summary {
 /// As every command: 1 rejected, 2 stuck, 3 if the model claims nothing at all, 77 if nothing ran.
 fn exit_code(totals: &Totals) -> u8 {
     match totals {
-        Totals { rejected, died, .. } if rejected + died > 0 => 1,
+        Totals { rejected, died, endless, .. } if rejected + died + endless > 0 => 1,
         Totals { stuck, .. } if *stuck > 0 => 2,
         Totals { programs: 0, .. } => exit::NOTHING,
         Totals { accepted: 0, .. } => 3,

@@ -93,8 +93,7 @@ fn opcode(draft: &EntryDraft, features: Features) -> u8 {
 pub(super) fn entry(draft: &EntryDraft, around: &mut Surroundings<'_>) -> Entry {
     let features = around.features;
     let oddity = oddity(draft, features);
-    let mut sqe =
-        Sqe { opcode: opcode(draft, features), user_data: around.user_data, ..Sqe::default() };
+    let mut sqe = Sqe { opcode: opcode(draft, features), user_data: around.user_data, ..Sqe::default() };
     let has = |bits: u16, feature: Features| draft.flags & bits == bits && features.contains(feature);
     if has(bit::LINK, Features::LINKS) {
         sqe.flags |= sqe_flag::LINK;
@@ -161,7 +160,9 @@ fn place(draft: &EntryDraft, oddity: Oddity, sqe: &mut Sqe, around: &mut Surroun
         Some(buffer) if fixed && oddity == Oddity::Fault && draft.detail % 3 == 0 => {
             (buffer.addr + buffer.len_bytes / 2, buffer.len_bytes / 2 + 1)
         }
-        Some(buffer) if fixed && oddity != Oddity::Fault => memory.place(buffer.addr, buffer.len_bytes, piece),
+        Some(buffer) if fixed && oddity != Oddity::Fault => {
+            memory.place(buffer.addr, buffer.len_bytes, piece)
+        }
         _ => memory.piece(piece),
     };
     let faulty = oddity == Oddity::Fault && !fixed;

@@ -76,10 +76,8 @@ bitflags! {
 
 impl Features {
     /// What is used unless something else is asked for: all that the model covers.
-    pub const DEFAULT: Features = Features::all()
-        .difference(Features::SKIP)
-        .difference(Features::FAR)
-        .difference(Features::BEYOND);
+    pub const DEFAULT: Features =
+        Features::all().difference(Features::SKIP).difference(Features::FAR).difference(Features::BEYOND);
 
     /// Reads a list such as `default,async,-twins`: names in lower case, `all`, `default` and `none`; a
     /// minus takes away. A list that begins with a minus begins with the default.

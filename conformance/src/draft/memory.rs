@@ -13,8 +13,32 @@ pub(super) const DATA_REGIONS: usize = 2;
 const SIZES: &[u64] = &[4096, 8192, 16_384, 20_000, 70_000, 1 << 20];
 /// Lengths of pieces: the edges of pages, of iovecs and of what a socket holds.
 const LENGTHS: &[u64] = &[
-    1, 2, 3, 0, 7, 8, 100, 1000, 4095, 4096, 4097, 1, 2, 1448, 8192, 16_383, 16_384, 16_385, 32_768, 65_535,
-    65_536, 65_537, 131_072, 212_992, 425_984, 1 << 20,
+    1,
+    2,
+    3,
+    0,
+    7,
+    8,
+    100,
+    1000,
+    4095,
+    4096,
+    4097,
+    1,
+    2,
+    1448,
+    8192,
+    16_383,
+    16_384,
+    16_385,
+    32_768,
+    65_535,
+    65_536,
+    65_537,
+    131_072,
+    212_992,
+    425_984,
+    1 << 20,
 ];
 /// The lengths up to here are sure to find room on a socket that is empty.
 const SMALL_LENGTHS: usize = 17;
@@ -90,7 +114,8 @@ impl Memory {
         let wanted = lengths[usize::from(piece.len) % lengths.len()];
         let offset = OFFSETS[usize::from(piece.offset) % OFFSETS.len()];
         // The upper half of the choices counts from the end.
-        let offset = if piece.offset >= 192 { len.saturating_sub(wanted.max(offset)) } else { offset.min(len) };
+        let offset =
+            if piece.offset >= 192 { len.saturating_sub(wanted.max(offset)) } else { offset.min(len) };
         (addr + offset, wanted.min(len - offset))
     }
 

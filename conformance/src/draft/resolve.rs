@@ -6,9 +6,11 @@
 use uringspec_model::abi::{setup, sqe_flag};
 use uringspec_model::memory::RegionId;
 use uringspec_model::program::{
-    Amount, Iovec, Lane, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup, SocketState,
-    Step, Until, Want,
+    Amount, Iovec, Lane, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup,
+    SocketState, Step, Until, Want,
 };
+
+use uringspec_model::sqe::Sqe;
 
 use super::entry::{Surroundings, entry};
 use super::memory::{DATA_REGIONS, Memory};
@@ -75,6 +77,8 @@ struct RingState {
     last: Option<u64>,
     table: Vec<Iovec>,
     has_table: bool,
+    /// Requests of other threads may look at the tables at any time.
+    asynchronous: bool,
 }
 
 #[derive(Default)]
@@ -181,6 +185,11 @@ impl Wire {
 }
 
 impl Resolver {
+    /// Whether the tables of a ring may change, so that it is certain who sees what.
+    fn may_change_tables(&self, ring: usize) -> bool {
+        self.features.contains(Features::FIXED) && !self.rings[ring].asynchronous
+    }
+
     fn step(&mut self, draft: &StepDraft) {
         let ring = usize::from(draft.target) % self.rings.len();
         let socket = usize::from(draft.target) % self.sockets.len();
@@ -205,7 +214,8 @@ impl Resolver {
             }
             Kind::Settle => self.settle(),
             Kind::Rewrite if self.features.contains(Features::REWRITE) => {
-                self.steps.push(Step::Rewrite { region: RegionId(u16::from(draft.target) % DATA_REGIONS as u16) });
+                self.steps
+                    .push(Step::Rewrite { region: RegionId(u16::from(draft.target) % DATA_REGIONS as u16) });
             }
             Kind::Reset if self.features.contains(Features::RESET) && !self.sockets[socket].reset => {
                 self.steps.push(Step::ResetPeer { socket: id });
@@ -219,14 +229,19 @@ impl Resolver {
                 self.steps.push(Step::ShutdownOwn { socket: id });
                 self.sockets[socket].closed = true;
             }
-            Kind::Register if self.features.contains(Features::FIXED) => self.register(ring, draft.amount),
-            Kind::Unregister if self.features.contains(Features::FIXED) => {
+            Kind::Register if self.may_change_tables(ring) => self.register(ring, draft.amount),
+            Kind::Unregister if self.may_change_tables(ring) => {
                 let what = Register::UnregisterBuffers;
                 self.steps.push(Step::Register { ring: RingId(ring as u8), what });
                 self.rings[ring].has_table = false;
                 self.rings[ring].table.clear();
             }
-            Kind::Rewrite | Kind::Reset | Kind::Close | Kind::Shutdown | Kind::Register | Kind::Unregister => {
+            Kind::Rewrite
+            | Kind::Reset
+            | Kind::Close
+            | Kind::Shutdown
+            | Kind::Register
+            | Kind::Unregister => {
                 self.reap(ring, Until::Now);
             }
         }
@@ -250,7 +265,7 @@ impl Resolver {
             self.next_user_data += 1;
             may_stop |= made.may_stop;
             if let Some((socket, len)) = made.sends {
-                let alone = !may_stop && !made.sqe.links() && !sqes.last().is_some_and(uringspec_model::sqe::Sqe::links);
+                let alone = !may_stop && !made.sqe.links() && !sqes.last().is_some_and(Sqe::links);
                 self.sends(socket, len, alone);
             }
             sqes.push(made.sqe);
@@ -260,7 +275,10 @@ impl Resolver {
         {
             last.flags &= !(sqe_flag::LINK | sqe_flag::HARDLINK);
         }
+        let is_async = |sqe: &Sqe| sqe.flags & sqe_flag::ASYNC != 0;
+        let asynchronous = sqes.iter().any(is_async) || sqes.last().is_some_and(Sqe::links);
         let state = &mut self.rings[ring];
+        state.asynchronous |= asynchronous;
         // A batch that ends early leaves at most all but one; entries that were left before come first.
         if may_stop || state.left > 0 {
             state.left += sqes.len().saturating_sub(1);
@@ -314,6 +332,9 @@ impl Resolver {
     fn settle(&mut self) {
         for state in &mut self.sockets {
             (state.readable, state.waiting) = (0, 0);
+        }
+        for ring in &mut self.rings {
+            ring.asynchronous = false;
         }
         self.steps.push(Step::Settle);
     }

@@ -1,0 +1,51 @@
+//! Drafts: any bytes are a program, and programs get about.
+
+use std::collections::BTreeSet;
+
+use uringspec::draft::{Draft, Features};
+use uringspec_model::choices::{Choices, Seeded};
+use uringspec_model::program::{Program, SocketId, Step};
+
+/// Bytes of any kind: random, all alike, few.
+fn bytes(number: u64) -> Vec<u8> {
+    let mut random = Seeded::new(number);
+    let len = random.pick(400);
+    match number % 8 {
+        0 => vec![random.pick(256) as u8; len],
+        _ => (0..len).map(|_| random.pick(256) as u8).collect(),
+    }
+}
+
+#[track_caller]
+fn check_shape(program: &Program, number: u64) {
+    let mut reset = BTreeSet::new();
+    for step in &program.steps {
+        match step {
+            Step::Submit { ring, sqes } => {
+                let room = program.rings[usize::from(ring.0)].entries as usize;
+                assert!(sqes.len() <= room, "{number}: more entries than the queue holds");
+                let drains = sqes.iter().any(|sqe| sqe.flags & 2 != 0);
+                assert!(!drains, "{number}: a drain, behind which zero copy hangs the ring");
+            }
+            Step::ResetPeer { socket } => _ = reset.insert(*socket),
+            Step::Drain { socket, .. } => {
+                assert!(!reset.contains(socket), "{number}: a peer that is gone cannot read");
+                assert!(*socket < SocketId(program.sockets.len() as u16));
+            }
+            Step::Rewrite { region } => {
+                assert!(program.regions[usize::from(region.0)].contents.is_stamped(), "{number}");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(program.steps.last(), Some(&Step::Settle), "{number}: what is owed is not waited for");
+}
+
+#[test]
+fn any_bytes_are_a_program() {
+    for number in 0..100_000 {
+        let draft = Draft::from_bytes(&bytes(number));
+        check_shape(&draft.resolve(), number);
+        check_shape(&draft.resolve_with(Features::all()), number);
+    }
+}
