@@ -301,7 +301,7 @@ fn judged(shared: &Shared, number: u64, program: &Program, trace: &Trace, verdic
             }
         }
         Verdict::Rejected(_) | Verdict::Stuck { .. } => {
-            disagreement(shared, number, program, trace.clone(), verdict)
+            disagreement(shared, number, program, trace.clone(), verdict);
         }
     }
 }

@@ -157,7 +157,7 @@ fn place(draft: &EntryDraft, oddity: Oddity, sqe: &mut Sqe, around: &mut Surroun
         sqe.buf_index = index as u16;
     }
     let range = |piece: PieceDraft, memory: &Memory| match around.table.get(index) {
-        Some(buffer) if fixed && oddity == Oddity::Fault && draft.detail % 3 == 0 => {
+        Some(buffer) if fixed && oddity == Oddity::Fault && draft.detail.is_multiple_of(3) => {
             (buffer.addr + buffer.len_bytes / 2, buffer.len_bytes / 2 + 1)
         }
         Some(buffer) if fixed && oddity != Oddity::Fault => {
