@@ -53,9 +53,26 @@ fn a_completion_that_is_not_listed_is_rejected() {
 }
 
 #[test]
+fn a_completion_at_a_fence_is_rejected() {
+    let text = judged("# Late.\nsubmit\n  #1 nop\nfence\n", 1);
+    assert!(text.contains("listed:  no completion at this step"), "{text}");
+}
+
+#[test]
 fn an_order_that_nobody_promises_is_rejected() {
-    let text = judged("# No chain.\nsubmit\n  #1 nop\n  #2 nop\nexpect\n  #1 0\n  #2 0\n  order #1 #2\n", 1);
-    assert!(text.contains("another order"), "{text}");
+    // Exploration shows one order of the two; the other must be found by asking the judge.
+    for order in ["#1 #2", "#2 #1"] {
+        let case =
+            format!("# No chain.\nsubmit\n  #1 nop\n  #2 nop\nexpect\n  #1 0\n  #2 0\n  order {order}\n");
+        let text = judged(&case, 1);
+        assert!(text.contains("another order"), "{text}");
+    }
+}
+
+#[test]
+fn a_range_is_reached_at_both_ends() {
+    let text = judged("# Too wide.\nsubmit\n  #1 nop\nexpect\n  #1 0..5\n", 1);
+    assert!(text.contains("#1 5, an end of its range"), "{text}");
 }
 
 #[test]

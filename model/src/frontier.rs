@@ -16,6 +16,9 @@ use crate::world::{Decision, Law, World};
 /// The most worlds that are followed.
 pub const WIDTH_MAX: usize = 64;
 
+/// The most pieces of one observation that are tried.
+const STEPS_MAX: u32 = 20_000;
+
 /// The worlds that explain what was seen so far; never empty.
 pub struct Frontier<'a> {
     law: Law<'a>,
@@ -158,11 +161,19 @@ impl<'a> Frontier<'a> {
         {
             return Ok(());
         }
-        self.branch(|world| {
-            let mut search = Search { received, found: Vec::new(), broken: None, deepest: 0 };
+        let exhausted = std::cell::Cell::new(false);
+        let result = self.branch(|world| {
+            let mut search =
+                Search { received, found: Vec::new(), broken: None, deepest: 0, steps_left: STEPS_MAX };
             search.read(world.clone(), 0, 0, 0);
+            exhausted.set(exhausted.get() || search.steps_left == 0);
             (search.found, search.broken)
-        })
+        });
+        if exhausted.get() {
+            self.too_wide = true;
+            return Ok(());
+        }
+        result
     }
 }
 
@@ -283,13 +294,16 @@ struct Search<'r, 'a> {
     broken: Option<Rule>,
     /// Bytes that the best attempt explained; its rule is the one that is named.
     deepest: u64,
+    /// How many more pieces are tried before the search is given up.
+    steps_left: u32,
 }
 
 impl<'a> Search<'_, 'a> {
     fn read(&mut self, world: World<'a>, run: usize, at: u64, depth: u64) {
-        if self.found.len() > WIDTH_MAX {
+        if self.found.len() > WIDTH_MAX || self.steps_left == 0 {
             return;
         }
+        self.steps_left -= 1;
         let Some(current) = self.received.runs.get(run) else {
             if !self.found.iter().any(|known| known.state == world.state) {
                 self.found.push(world);

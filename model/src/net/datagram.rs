@@ -44,8 +44,10 @@ pub struct Datagrams {
     pub is_open: bool,
     /// It was shut down for sending.
     pub is_shut: bool,
-    /// The peer's port may be closed, so a send may report an earlier one's refusal.
+    /// The peer's port is closed.
     pub is_refused: bool,
+    /// A datagram was sent to the closed port, so a later send may report its refusal.
+    pub refusal_comes: bool,
     /// The most bytes of one datagram.
     pub longest: u64,
 }
@@ -54,7 +56,16 @@ impl Datagrams {
     /// A fresh socket.
     pub fn new(room: RoomReport, is_connected: bool, longest: u64) -> Datagrams {
         let queue = Vec::new();
-        Datagrams { room, queue, is_connected, is_open: true, is_shut: false, is_refused: false, longest }
+        Datagrams {
+            room,
+            queue,
+            is_connected,
+            is_open: true,
+            is_shut: false,
+            is_refused: false,
+            refusal_comes: false,
+            longest,
+        }
     }
 
     /// Takes a datagram on.
@@ -69,6 +80,7 @@ impl Datagrams {
         let waiting: u64 = self.queue.iter().map(|d| d.len_bytes + REQUEST_OVERHEAD_BYTES).sum();
         let crowded = waiting + len_bytes + REQUEST_OVERHEAD_BYTES > self.room.leaves_bytes.max(ONE_DATAGRAM);
         let unsure = crowded || self.is_refused;
+        self.refusal_comes |= self.is_refused;
         self.queue.push(Datagram { request, user_data, segments, len_bytes, unsure, loose });
     }
 

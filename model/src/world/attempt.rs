@@ -155,7 +155,7 @@ impl World<'_> {
             return May::fail(errno::EFAULT, Rule::SendMemoryReadable);
         }
         let mut may = May::exactly(len, Rule::DatagramWhole);
-        if queue.is_refused {
+        if queue.refusal_comes {
             may.errors.push((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
         }
         let mut segments = Vec::new();
@@ -184,7 +184,7 @@ impl World<'_> {
                 }
                 (stream.open, stream.connection == Connection::Broken, false)
             }
-            Some(Socket::Datagrams(queue)) => (queue.is_open, queue.is_shut, queue.is_refused),
+            Some(Socket::Datagrams(queue)) => (queue.is_open, queue.is_shut, queue.refusal_comes),
             Some(Socket::NotASocket { is_open }) => (*is_open, false, false),
             None => (true, false, false),
         };
