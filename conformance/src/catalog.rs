@@ -46,7 +46,11 @@ pub fn checkout() -> Option<PathBuf> {
 /// The cases of the project: from the checkout, or those that were built in.
 pub fn all() -> io::Result<Vec<Found>> {
     match checkout() {
-        Some(folder) => below(&folder, "cases"),
+        Some(folder) => {
+            let mut found = below(&folder, "cases")?;
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(found)
+        }
         None => Ok(embedded()),
     }
 }
