@@ -149,7 +149,7 @@ impl TryFrom<String> for HexBytes {
 
     fn try_from(text: String) -> Result<HexBytes, String> {
         let digits = text.as_bytes();
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err("an even number of hexadecimal digits is expected".into());
         }
         let digit = |c: u8| (c as char).to_digit(16).map(|d| d as u8);

@@ -57,7 +57,7 @@ impl Space<'_> {
     fn region_at(&self, addr: u64) -> Option<(RegionId, &Region)> {
         self.regions.iter().enumerate().find_map(|(i, region)| {
             let mapped = page_floor(region.addr)..page_ceil(region.end());
-            (mapped.contains(&addr) && region.len_bytes > 0).then(|| (RegionId(i as u16), region))
+            (mapped.contains(&addr) && region.len_bytes > 0).then_some((RegionId(i as u16), region))
         })
     }
 

@@ -138,9 +138,8 @@ impl Stream {
         let joined = send.zero_copy && self.writers.iter().any(|w| w.accepted.1 > w.read);
         let accepted = match room {
             Room::Enough if !loose => (len, len),
-            Room::Enough => (0, len),
             Room::None => (0, 0),
-            Room::Unknown => (0, len),
+            Room::Enough | Room::Unknown => (0, len),
         };
         let closed = room == Room::Enough && !loose;
         let mut writer = Writer {

@@ -8,6 +8,9 @@ use crate::abi::{self, UIO_MAXIOV, errno};
 use crate::rules::Rule;
 use crate::space::{UserMemory, is_user_range};
 
+/// Addresses and lengths.
+type Ranges = Vec<(u64, u64)>;
+
 /// Bytes of a `struct user_msghdr`.
 const MSGHDR_BYTES: usize = 56;
 
@@ -19,7 +22,7 @@ pub(super) fn message(
     fixed: bool,
     memory: &impl UserMemory,
     errors: &mut Errors,
-) -> Result<(Vec<(u64, u64)>, bool), &'static str> {
+) -> Result<(Ranges, bool), &'static str> {
     let mut header = [0; MSGHDR_BYTES];
     if memory.read(addr, &mut header).is_err() {
         errors.refuse_if(true, errno::EFAULT, Rule::MsgHeaderReadable);

@@ -70,11 +70,11 @@ impl World<'_> {
             return Some(Err(May::fail(errno::EBADF, Rule::SendBadDescriptor)));
         };
         Some(match &self.state.sockets[usize::from(socket.0)] {
-            Socket::NotASocket { .. } if plan.is_write => {
+            Socket::File { .. } if plan.is_write => {
                 self.give_up("a write to something else than a socket");
                 return None;
             }
-            Socket::NotASocket { .. } => Err(May::fail(errno::ENOTSOCK, Rule::SendNotASocket)),
+            Socket::File { .. } => Err(May::fail(errno::ENOTSOCK, Rule::SendNotASocket)),
             Socket::Stream(stream) if stream.is_unix && plan.notice.is_some() => {
                 Err(May::fail(errno::EOPNOTSUPP, Rule::ZcSocketSupported))
             }
@@ -185,7 +185,7 @@ impl World<'_> {
                 (stream.open, stream.connection == Connection::Broken, false)
             }
             Some(Socket::Datagrams(queue)) => (queue.is_open, queue.is_shut, queue.refusal_comes),
-            Some(Socket::NotASocket { is_open }) => (*is_open, false, false),
+            Some(Socket::File { is_open }) => (*is_open, false, false),
             None => (true, false, false),
         };
         if !is_open {
@@ -206,7 +206,7 @@ impl World<'_> {
         match (self.state.sockets.get(usize::from(socket.0))?, end) {
             (Socket::Stream(stream), End::Near) => stream.open.then_some(socket),
             (Socket::Datagrams(queue), End::Near) => queue.is_open.then_some(socket),
-            (Socket::NotASocket { is_open }, End::Near) => is_open.then_some(socket),
+            (Socket::File { is_open }, End::Near) => is_open.then_some(socket),
             (_, End::Far) => None,
         }
     }

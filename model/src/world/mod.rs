@@ -123,7 +123,7 @@ pub(crate) struct Ring {
 pub(crate) enum Socket {
     Stream(Stream),
     Datagrams(Datagrams),
-    NotASocket { is_open: bool },
+    File { is_open: bool },
 }
 
 /// Completions seen with one user data.
@@ -193,7 +193,7 @@ impl<'a> World<'a> {
                 SocketKind::UnixStream => Socket::Stream(Stream::new(room, gated, connected, true)),
                 SocketKind::Udp4 => Socket::Datagrams(Datagrams::new(room, connected, UDP4_LONGEST)),
                 SocketKind::Udp6 => Socket::Datagrams(Datagrams::new(room, connected, UDP6_LONGEST)),
-                SocketKind::NotASocket => Socket::NotASocket { is_open: true },
+                SocketKind::NotASocket => Socket::File { is_open: true },
             }
         });
         let state = State {

@@ -133,7 +133,7 @@ impl World<'_> {
                 }
             }
             Some(Socket::Datagrams(queue)) => queue.settle(id, res.is_err()),
-            Some(Socket::NotASocket { .. }) | None => {}
+            Some(Socket::File { .. }) | None => {}
         }
         if let Some(next) = behind {
             let end = if cut || (failed && !hard) { ChainEnd::Cut } else { ChainEnd::GoesOn };

@@ -164,14 +164,15 @@ impl World<'_> {
         }
         let is_unix = self.stream(socket).is_some_and(|stream| stream.is_unix);
         let broken = vec![(Errno(errno::EPIPE), Rule::SendBrokenPipe)];
-        self.fail_waiting(socket, if is_unix { broken } else { super::attempt::after_reset().errors });
+        let errors = if is_unix { broken } else { super::attempt::after_reset().errors };
+        self.fail_waiting(socket, &errors);
     }
 
     fn is_open(&self, socket: SocketId) -> bool {
         match self.state.sockets.get(usize::from(socket.0)) {
             Some(Socket::Stream(stream)) => stream.open,
             Some(Socket::Datagrams(queue)) => queue.is_open,
-            Some(Socket::NotASocket { is_open }) => *is_open,
+            Some(Socket::File { is_open }) => *is_open,
             None => false,
         }
     }
@@ -180,7 +181,7 @@ impl World<'_> {
         match self.state.sockets.get_mut(usize::from(socket.0)) {
             Some(Socket::Stream(stream)) => stream.open = false,
             Some(Socket::Datagrams(queue)) => queue.is_open = false,
-            Some(Socket::NotASocket { is_open }) => *is_open = false,
+            Some(Socket::File { is_open }) => *is_open = false,
             None => {}
         }
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
@@ -200,11 +201,11 @@ impl World<'_> {
         if stream.connection == Connection::Open {
             stream.connection = Connection::Broken;
         }
-        self.fail_waiting(socket, vec![(Errno(errno::EPIPE), Rule::SendBrokenPipe)]);
+        self.fail_waiting(socket, &[(Errno(errno::EPIPE), Rule::SendBrokenPipe)]);
     }
 
     /// Requests that wait for room find out that there will be none.
-    fn fail_waiting(&mut self, socket: SocketId, errors: Vec<(Errno, Rule)>) {
+    fn fail_waiting(&mut self, socket: SocketId, errors: &[(Errno, Rule)]) {
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let request = self.request_mut(id);
             if !request.may.waiting && !request.is_async && !request.late {
