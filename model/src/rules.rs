@@ -250,7 +250,7 @@ rules! {
     ZcUsageWhenAsked = "zc.usage-when-asked", Header("linux/io_uring.h", "IORING_SEND_ZC_REPORT_USAGE");
     /// On loopback what leaves is copied, and the notification says so.
     ZcLoopbackCopies = "zc.loopback-copies", Kernel("net/core/skbuff.c", "skb_orphan_frags_rx", "6.18");
-    /// A request that attached nothing, by failing or by sending no byte, reports a copy.
+    /// A request that attached nothing, by failing or by sending no byte, reports a copy; one whose memory ended on the way may report none.
     ZcNothingIsCopied = "zc.nothing-is-copied", Kernel("io_uring/notif.c", "io_notif_tw_complete", "6.18");
     /// Bytes that never left their queue were not copied, and the notification says so.
     ZcUntouchedIsClear = "zc.untouched-is-clear", Kernel("io_uring/notif.c", "io_tx_ubuf_complete", "6.18");

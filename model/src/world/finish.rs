@@ -118,11 +118,10 @@ impl World<'_> {
             Phase::Queued if settling && first => Some(("result", Rule::ResultComes)),
             Phase::Queued | Phase::Issued | Phase::Armed => None,
             Phase::Done => {
-                let notice = request.notice.filter(|n| n.stage != Stage::Posted)?;
+                request.notice.filter(|n| n.stage != Stage::Posted)?;
                 let kept = !request.cut
                     || (Deviation::OrphanNotif.applies_to(self.law.profile) && !self.law.contract);
                 let released = settling || self.holds(id) == Holds::No;
-                let _ = notice;
                 (kept && released).then_some(("notification", Rule::NotifComes))
             }
         }

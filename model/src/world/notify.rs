@@ -6,7 +6,7 @@ use crate::deviation::Deviation;
 use crate::mutation::Fault;
 use crate::net::Holds;
 use crate::notice::{Event, Notice, Stage, Used};
-use crate::request::{Phase, Request, RequestId};
+use crate::request::{Phase, RequestId};
 use crate::rules::Rule;
 
 impl World<'_> {
@@ -36,10 +36,10 @@ impl World<'_> {
             self.hold_to(!self.law.contract, Rule::RetiredIsSilent)?;
             self.hold_to(Deviation::OrphanNotif.applies_to(self.law.profile), Rule::RetiredIsSilent)?;
         }
-        self.judge_usage(request, &notice, usage)
+        self.judge_usage(&notice, usage)
     }
 
-    fn judge_usage(&self, request: &Request, notice: &Notice, usage: Usage) -> Result<(), Rule> {
+    fn judge_usage(&self, notice: &Notice, usage: Usage) -> Result<(), Rule> {
         let copied = usage == Usage::Copied;
         if !notice.reports {
             let clear = !copied || self.has_fault(Fault::UsageUnasked);
@@ -50,10 +50,7 @@ impl World<'_> {
             Used::Copied => self.hold_to(copied, Rule::ZcLoopbackCopies),
             Used::Untouched => self.hold_to(!copied, Rule::ZcUntouchedIsClear),
             Used::Joined if copied => self.hold_to(!self.law.contract, Rule::ZcUntouchedIsClear),
-            Used::Joined | Used::Unknown => {
-                let _ = request;
-                Ok(())
-            }
+            Used::Joined | Used::Unknown => Ok(()),
         }
     }
 
