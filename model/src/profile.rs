@@ -54,6 +54,8 @@ features! {
     ReportUsage = "REPORT_USAGE",
     /// Message headers, iovecs and addresses are copied while the entry is prepared (6.10).
     PrepCopies = "PREP_COPIES",
+    /// Unregistering a table does not wait for the requests that use it (6.13).
+    UnregisterReturns = "UNREGISTER_RETURNS",
     /// `SENDMSG_ZC` takes `FIXED_BUF` (6.15).
     SendmsgZcFixed = "SENDMSG_ZC_FIXED",
     /// `IORING_SEND_VECTORIZED` (6.17).
@@ -87,6 +89,7 @@ impl Profile {
                 SendmsgZc,
                 ReportUsage,
                 PrepCopies,
+                UnregisterReturns,
                 SendmsgZcFixed,
                 SendVectorized,
                 LenSignChecked,

@@ -62,6 +62,8 @@ fn has(feature: Feature, opcodes: u8) -> Result<bool, Skip> {
         Feature::SendmsgZc => Ok(op::SENDMSG_ZC < opcodes),
         Feature::ReportUsage => accepts(Sqe { ioprio: send_flag::REPORT_USAGE, ..send_zc }, opcodes),
         Feature::PrepCopies => prep_copies(),
+        // Trying would block where it is not so.
+        Feature::UnregisterReturns => Ok(release().1 >= KernelVersion(6, 13, 0)),
         // An index without a table is refused only once the descriptor was looked up.
         Feature::SendmsgZcFixed => accepts(Sqe { ioprio: send_flag::FIXED_BUF, ..sendmsg_zc }, opcodes),
         Feature::SendVectorized => {
@@ -158,6 +160,7 @@ mod tests {
             Feature::NotifUserData,
             Feature::SendVectorized,
             Feature::SendmsgZcFixed,
+            Feature::UnregisterReturns,
             Feature::PrepCopies,
             Feature::ReportUsage,
             Feature::SendmsgZc,

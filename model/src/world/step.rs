@@ -6,6 +6,7 @@ use crate::memory::Generation;
 use crate::mutation::Fault;
 use crate::net::{Connection, Holds, Room};
 use crate::notice::Used;
+use crate::profile::Feature;
 use crate::program::{Register, RingId, SocketId, Step};
 use crate::request::{Event, Phase, RequestId};
 use crate::rules::Rule;
@@ -271,6 +272,12 @@ impl World<'_> {
             Ok(count) => (Some(count), promised),
             Err((error, rule)) => (Some(-i64::from(error.0)), rule),
         };
+        if matches!(what, Register::UnregisterBuffers | Register::UnregisterFiles)
+            && !self.law.profile.has(Feature::UnregisterReturns)
+            && self.state.requests.values().any(|r| r.ring == ring)
+        {
+            self.give_up("a table that is unregistered while requests may use it, which waits for them here");
+        }
         let looked_up_late =
             self.state.requests.values().any(|r| r.ring == ring && r.is_async && r.phase != Phase::Done);
         if looked_up_late {
