@@ -4,6 +4,7 @@
 //! and a promise counts as broken only where somebody waited for it. It never errs on memory: a
 //! byte that no allowed contents explain is refused.
 
+use crate::account::{Notes, Record};
 use crate::frontier::Frontier;
 use crate::mutation::Mutation;
 use crate::profile::Profile;
@@ -32,17 +33,21 @@ pub fn check_mutant(program: &Program, profile: &Profile, mutation: Mutation, tr
 }
 
 /// The walk through a trace.
-struct Judge<'a> {
+pub(crate) struct Judge<'a> {
     law: Law<'a>,
-    frontier: Frontier<'a>,
+    pub(crate) frontier: Frontier<'a>,
     /// Steps that were begun.
     begun: usize,
     /// The step that was begun last waited in vain.
     in_vain: bool,
+    /// Something was observed in the step that was begun last.
+    observed: bool,
+    /// Where what is said of each observation is written down.
+    pub(crate) notes: Option<Notes<'a>>,
 }
 
 fn judge(law: Law<'_>, trace: &Trace) -> Verdict {
-    let mut judge = Judge { law, frontier: Frontier::new(law), begun: 0, in_vain: false };
+    let mut judge = Judge::new(law, None);
     match judge.walk(trace) {
         Err(verdict) => verdict,
         Ok(()) => judge.accept(),
@@ -50,7 +55,11 @@ fn judge(law: Law<'_>, trace: &Trace) -> Verdict {
 }
 
 impl<'a> Judge<'a> {
-    fn walk(&mut self, trace: &Trace) -> Result<(), Verdict> {
+    pub(crate) fn new(law: Law<'a>, notes: Option<Notes<'a>>) -> Judge<'a> {
+        Judge { law, frontier: Frontier::new(law), begun: 0, in_vain: false, observed: false, notes }
+    }
+
+    pub(crate) fn walk(&mut self, trace: &Trace) -> Result<(), Verdict> {
         for (at, seen) in trace.seen.iter().enumerate() {
             let step = seen.step as usize;
             if step >= self.law.program.steps.len().max(1) {
@@ -64,6 +73,10 @@ impl<'a> Judge<'a> {
             }
             self.observe(&seen.what, at)?;
             self.is_claimed()?;
+            self.observed = true;
+            if let Some(notes) = &mut self.notes {
+                notes.observed(&self.frontier.worlds()[0]);
+            }
         }
         let at = trace.seen.len();
         match trace.end {
@@ -104,8 +117,11 @@ impl<'a> Judge<'a> {
             self.finish(at)?;
             let step = &self.law.program.steps[self.begun];
             self.begun += 1;
-            self.in_vain = false;
+            (self.in_vain, self.observed) = (false, false);
             self.frontier.begin(step);
+            if let Some(notes) = &mut self.notes {
+                notes.began(step, &self.frontier.worlds()[0]);
+            }
             self.is_claimed()?;
         }
         Ok(())
@@ -113,7 +129,7 @@ impl<'a> Judge<'a> {
 
     fn finish(&mut self, at: usize) -> Result<(), Verdict> {
         let Some(step) = self.step() else { return Ok(()) };
-        if self.in_vain {
+        if self.in_vain || self.is_unrecorded(step) {
             self.frontier.finish_in_vain();
             return Ok(());
         }
@@ -122,6 +138,17 @@ impl<'a> Judge<'a> {
             let got = format!("the step ended: {}", words::step(self.law.program, step));
             Verdict::Rejected(Rejection { at: at as u32, rule, got, allowed })
         })
+    }
+
+    /// Whether the record may leave out how this step went, and does.
+    fn is_unrecorded(&self, step: &Step) -> bool {
+        let partial = self.notes.as_ref().is_some_and(|notes| notes.record == Record::Partial);
+        partial
+            && match step {
+                Step::Submit { .. } | Step::Register { .. } => self.world().owed_return().is_some(),
+                Step::Drain { .. } => !self.observed,
+                _ => false,
+            }
     }
 
     fn observe(&mut self, what: &What, at: usize) -> Result<(), Verdict> {
@@ -201,7 +228,7 @@ impl<'a> Judge<'a> {
         all.iter().map(|decision| words::decision(world, decision)).collect()
     }
 
-    fn accept(self) -> Verdict {
+    pub(crate) fn accept(&self) -> Verdict {
         let world = self.world();
         Verdict::Accepted { rules: world.rules_hit(), deviations: world.deviations_met() }
     }

@@ -14,7 +14,8 @@
 //! * `world`: one possible state of the kernel. `begin` does what a step does for certain, `after`
 //!   takes one decision or names the rule it breaks;
 //! * `simulate` and `check`: the drivers. One lets `choices` decide and writes a trace, the other
-//!   reads the decisions from a trace and keeps a `frontier` of the worlds that explain it.
+//!   reads the decisions from a trace and keeps a `frontier` of the worlds that explain it;
+//! * `account`: the same judgement, observation by observation, with what is open in the end.
 //!
 //! ```
 //! use uringspec_model::check::check;
@@ -30,6 +31,7 @@
 //! ```
 
 pub mod abi;
+pub mod account;
 pub mod buffers;
 pub mod check;
 pub mod choices;

@@ -44,6 +44,22 @@ impl May {
         !self.waiting
     }
 
+    /// Widens this to whatever `other` allows too.
+    pub fn join(&mut self, other: May) {
+        self.bytes = match (self.bytes, other.bytes) {
+            (Some(a), Some(b)) => {
+                Some(Counts { least: a.least.min(b.least), most: a.most.max(b.most), rule: a.rule })
+            }
+            (a, b) => a.or(b),
+        };
+        for error in other.errors {
+            if !self.errors.contains(&error) {
+                self.errors.push(error);
+            }
+        }
+        self.waiting |= other.waiting;
+    }
+
     /// The rule that allows `res`, or the one that `res` breaks.
     pub fn judge(&self, res: Res) -> Result<Rule, Rule> {
         match (res, self.bytes) {

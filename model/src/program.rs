@@ -139,6 +139,9 @@ pub enum Lane {
     Gate,
     /// As `Gate`, and the send buffer is full as well: nothing is accepted either.
     GateFull,
+    /// Nothing is known of the path, as in somebody's log: any room, any time of release, copied or
+    /// not. Only judged, never run.
+    Unknown,
 }
 
 /// One thing that the user, or the peer, does.

@@ -88,6 +88,9 @@ fn refuse<T>(what: String) -> Result<T, Skip> {
 fn admit_socket(socket: &SocketSetup, network: Network) -> Result<(), Skip> {
     let is_tcp = matches!(socket.kind, SocketKind::Tcp4 | SocketKind::Tcp6);
     let is_udp = matches!(socket.kind, SocketKind::Udp4 | SocketKind::Udp6);
+    if socket.lane == Lane::Unknown {
+        return refuse("a path of which nothing is known; accepted are loopback and the gates".into());
+    }
     if socket.lane != Lane::Loopback && !(is_tcp && socket.state == SocketState::Connected) {
         return refuse("a gate needs a connected tcp socket".into());
     }

@@ -111,7 +111,7 @@ fn make(setup: &SocketSetup, listeners: &mut Listeners) -> io::Result<(OwnedFd, 
     let v6 = matches!(setup.kind, SocketKind::Tcp6 | SocketKind::Udp6);
     let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
     let sndbuf = setup.sndbuf_bytes.unwrap_or(match setup.lane {
-        Lane::Loopback | Lane::Gate => BUFFER_BYTES,
+        Lane::Loopback | Lane::Gate | Lane::Unknown => BUFFER_BYTES,
         Lane::GateFull => FULL_SNDBUF_BYTES,
     });
     match setup.kind {
@@ -166,7 +166,7 @@ fn join(v6: bool, near: &OwnedFd, far: &OwnedFd) -> io::Result<()> {
 /// `SO_RCVBUF` of the far end.
 fn rcvbuf_of(setup: &SocketSetup) -> u32 {
     setup.rcvbuf_bytes.unwrap_or(match setup.lane {
-        Lane::Loopback => BUFFER_BYTES,
+        Lane::Loopback | Lane::Unknown => BUFFER_BYTES,
         Lane::Gate | Lane::GateFull => GATE_RCVBUF_BYTES,
     })
 }

@@ -19,8 +19,12 @@ const KINDS: &[(&str, SocketKind)] = &[
     ("not-a-socket", SocketKind::NotASocket),
 ];
 
-const LANES: &[(&str, Lane)] =
-    &[("loopback", Lane::Loopback), ("gate", Lane::Gate), ("gate-full", Lane::GateFull)];
+const LANES: &[(&str, Lane)] = &[
+    ("loopback", Lane::Loopback),
+    ("gate", Lane::Gate),
+    ("gate-full", Lane::GateFull),
+    ("unknown", Lane::Unknown),
+];
 
 /// The words of socket kinds, for printing.
 pub(super) fn kind_word(kind: SocketKind) -> &'static str {

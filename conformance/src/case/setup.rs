@@ -101,7 +101,8 @@ pub(super) fn sockets(case: &Case) -> Result<(Names, Vec<SocketSetup>), Refusal>
             return Err(Refusal::new(socket.at, "the names do not fit this kind of socket").expecting([help]));
         }
         let tcp = matches!(setup.kind, SocketKind::Tcp4 | SocketKind::Tcp6);
-        if setup.lane != Lane::Loopback && (!tcp || alone) {
+        let gated = matches!(setup.lane, Lane::Gate | Lane::GateFull);
+        if gated && (!tcp || alone) {
             return Err(
                 Refusal::new(socket.at, "only connected TCP has this lane").expecting(["lane=loopback"])
             );

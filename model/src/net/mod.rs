@@ -35,6 +35,7 @@ pub fn usual_room(socket: SocketId, lane: Lane) -> RoomReport {
         Lane::Loopback => (128 << 10, 32 << 10, false),
         Lane::Gate => (64 << 10, 0, false),
         Lane::GateFull => (16 << 10, 0, true),
+        Lane::Unknown => (0, 0, false),
     };
     RoomReport { socket, accepts_bytes, leaves_bytes, full }
 }

@@ -155,6 +155,11 @@ impl World<'_> {
             return May::fail(errno::EFAULT, Rule::SendMemoryReadable);
         }
         let mut may = May::exactly(len, Rule::DatagramWhole);
+        if self.is_unknown(socket) {
+            // its send buffer may be full
+            may.waiting = plan.retry != Retry::Never;
+            may.errors.extend((!may.waiting).then_some((Errno(errno::EAGAIN), Rule::SendDontwait)));
+        }
         if queue.refusal_comes {
             may.errors.push((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
         }

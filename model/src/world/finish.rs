@@ -110,6 +110,13 @@ impl World<'_> {
         owed
     }
 
+    /// What one request owes although nobody does anything more.
+    pub(super) fn owed_by(&self, id: RequestId) -> Option<Promise> {
+        let request = self.request(id);
+        let (what, rule) = self.owes(id, request, false)?;
+        Some(Promise { user_data: request.user_data, what: what.into(), rule })
+    }
+
     fn owes(&self, id: RequestId, request: &Request, settling: bool) -> Option<(&'static str, Rule)> {
         let first = request.before.is_none_or(|b| !self.state.requests.contains_key(&b));
         match request.phase {

@@ -11,9 +11,12 @@ mod finish;
 mod notify;
 mod options;
 mod result;
+mod standing;
 mod step;
 mod stream;
 mod submit;
+
+pub use standing::Open;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -185,7 +188,7 @@ impl<'a> World<'a> {
         let sockets = program.sockets.iter().enumerate().map(|(i, setup)| {
             let connected = setup.state == SocketState::Connected;
             let room = usual_room(SocketId(i as u16), setup.lane);
-            let gated = setup.lane != Lane::Loopback;
+            let gated = matches!(setup.lane, Lane::Gate | Lane::GateFull);
             match setup.kind {
                 SocketKind::Tcp4 | SocketKind::Tcp6 => {
                     Socket::Stream(Stream::new(room, gated, connected, false))
@@ -243,6 +246,13 @@ impl<'a> World<'a> {
         Rule::ALL.iter().copied().filter(|rule| self.hits.get().has(*rule as usize)).collect()
     }
 
+    /// The rules that had a say since this was last asked.
+    pub(crate) fn take_rules_hit(&self) -> BTreeSet<Rule> {
+        let hit = self.rules_hit();
+        self.hits.set(Hits::default());
+        hit
+    }
+
     /// The deviations met so far.
     pub fn deviations_met(&self) -> BTreeSet<Deviation> {
         Deviation::ALL.iter().copied().filter(|d| self.deviations.get().has(*d as usize)).collect()
@@ -281,6 +291,12 @@ impl<'a> World<'a> {
 
     pub(crate) fn space(&self) -> Space<'_> {
         Space { regions: &self.law.program.regions, generations: &self.state.generations }
+    }
+
+    /// Whether nothing is known of the path of a socket's bytes.
+    pub(crate) fn is_unknown(&self, socket: SocketId) -> bool {
+        let setup = self.law.program.sockets.get(usize::from(socket.0));
+        setup.is_some_and(|setup| setup.lane == Lane::Unknown)
     }
 
     pub(crate) fn stream(&self, socket: SocketId) -> Option<&Stream> {

@@ -39,7 +39,7 @@ impl World<'_> {
         self.judge_usage(&notice, usage)
     }
 
-    fn judge_usage(&self, notice: &Notice, usage: Usage) -> Result<(), Rule> {
+    pub(super) fn judge_usage(&self, notice: &Notice, usage: Usage) -> Result<(), Rule> {
         let copied = usage == Usage::Copied;
         if !notice.reports {
             let clear = !copied || self.has_fault(Fault::UsageUnasked);

@@ -100,6 +100,7 @@ impl World<'_> {
     /// The request has this result: what follows from that.
     pub(super) fn conclude(&mut self, id: RequestId, res: Res) {
         let cancelled = res == Res::Err(Errno(errno::ECANCELED));
+        let unknown = self.request(id).socket.is_some_and(|socket| self.is_unknown(socket));
         self.cancel_ended(id, res);
         self.target_ended(id, cancelled);
         let request = self.request_mut(id);
@@ -117,7 +118,7 @@ impl World<'_> {
             } else {
                 notice.stage = Stage::Attached;
                 if notice.used == Used::Nothing {
-                    notice.used = Used::Copied;
+                    notice.used = if unknown { Used::Unknown } else { Used::Copied };
                 }
             }
         }

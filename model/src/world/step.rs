@@ -149,6 +149,7 @@ impl World<'_> {
             queue.queue.clear();
             queue.is_refused = true;
         }
+        let unknown = self.is_unknown(socket);
         let Some(stream) = self.stream_mut(socket) else { return };
         let fates: Vec<_> = stream.writers.iter().map(|w| (w.request, w.holds, w.joined)).collect();
         stream.reset();
@@ -157,6 +158,7 @@ impl World<'_> {
                 continue;
             };
             notice.used = match (holds, joined) {
+                _ if unknown => Used::Unknown,
                 (Holds::Surely, false) => Used::Untouched,
                 (Holds::Surely, true) => Used::Joined,
                 (Holds::Maybe, _) => Used::Unknown,

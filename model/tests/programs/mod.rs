@@ -125,6 +125,11 @@ pub(crate) fn tiny() -> Vec<(&'static str, Program)> {
             "gate",
             program(Gate, vec![submit([reporting(zc(1, 0, 2))]), reap_now(), rewrite(0), drain(), reap()]),
         ),
+        ("unknown", program(Unknown, vec![submit([reporting(zc(1, 0, 2))]), reap(), drain()])),
+        (
+            "unknown reset",
+            program(Unknown, vec![submit([reporting(zc(1, 0, 2))]), reap_now(), reset.clone(), reap()]),
+        ),
         ("gate reset", program(Gate, vec![submit([reporting(zc(1, 0, 2))]), reset.clone(), reap()])),
         (
             "two reset",
