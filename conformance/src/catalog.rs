@@ -1,6 +1,7 @@
 //! Where cases are found: in files and folders that were named, in the checkout, or in the command
 //! itself, which carries the cases it was built with.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use crate::case::lowered::Lowered;
 use crate::case::{self, Case, CaseError};
 
 static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/cases");
+
+/// The most names that an error offers; more are no help, and areas are named instead.
+const NEAR_MAX: usize = 5;
 
 /// Files longer than this are not read; the parser refuses them anyway.
 const FILE_MAX_BYTES: u64 = (1 << 20) + 1;
@@ -72,9 +76,13 @@ pub fn embedded() -> Vec<Found> {
     found
 }
 
-/// The cases that `path` names: a file, or every `.case` file below a folder.
+/// The cases that `path` names: a file, every `.case` file below a folder, or, where there is neither, a
+/// case or an area of the project.
 pub fn named(path: &Path) -> io::Result<Vec<Found>> {
     let shown = path.to_string_lossy();
+    if !path.exists() {
+        return of_project(&shown);
+    }
     if path.is_dir() {
         let found = below(path, shown.trim_end_matches('/'))?;
         return match found.is_empty() {
@@ -83,6 +91,31 @@ pub fn named(path: &Path) -> io::Result<Vec<Found>> {
         };
     }
     Ok(vec![Found { name: name_of(path), file: shown.into_owned(), text: text_of(path)? }])
+}
+
+/// A case of the project by its name, or those of an area; of what is neither, names that look alike.
+fn of_project(name: &str) -> io::Result<Vec<Found>> {
+    let name = name.trim_end_matches('/').trim_end_matches(".case");
+    let area = |found: &Found| found.name.split('/').next().unwrap_or("").to_string();
+    let all = all()?;
+    let found: Vec<Found> = all.iter().filter(|f| f.name == name || area(f) == name).cloned().collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let areas: BTreeSet<String> = all.iter().map(area).collect();
+    let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_string();
+    // A case may be meant that stands in another area.
+    let mut alike: Vec<String> =
+        all.iter().map(|f| f.name.clone()).filter(|n| last(n) == last(name)).collect();
+    if alike.is_empty() {
+        alike = case::near(name, all.iter().map(|f| f.name.clone()).chain(areas.iter().cloned()));
+    }
+    if alike.len() > NEAR_MAX {
+        alike = areas.into_iter().collect();
+    }
+    let expected = alike.join(", ");
+    let text = format!("there is no such file, case or area, expected one of: {expected}");
+    Err(io::Error::new(io::ErrorKind::NotFound, text))
 }
 
 /// The name of a case from its path: the last folder and the file, without `.case`.

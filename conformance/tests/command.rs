@@ -125,3 +125,34 @@ fn the_built_in_cases_are_those_of_the_checkout() {
     let built: Vec<String> = uringspec::catalog::embedded().into_iter().map(|f| f.text).collect();
     assert!(disk == built);
 }
+
+#[test]
+fn cases_and_areas_of_the_project_are_known_by_name() {
+    let count = |args: &[&str]| {
+        let output = uringspec(&[&["check", "--model-only"], args].concat());
+        let text = stdout(&output);
+        let last: serde_json::Value =
+            serde_json::from_str(text.lines().last().expect("there is a last line")).expect("JSON");
+        last["cases"].as_u64()
+    };
+    assert_eq!(count(&["zc/held"]), Some(1));
+    assert_eq!(count(&["zc/held", "ring/unordered.case"]), Some(2));
+    assert!(count(&["zc/"]) > Some(5));
+}
+
+#[test]
+fn an_unknown_case_is_answered_with_those_that_look_alike() {
+    for (name, near) in
+        [("zc/hold", "zc/held"), ("held", "zc/held"), ("link/held", "zc/held"), ("rnig", "ring")]
+    {
+        let output = uringspec(&["check", name]);
+        assert_eq!(output.status.code(), Some(64));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.starts_with(&format!("{name}: there is no such")) && error.contains(near), "{error}");
+    }
+    let error = String::from_utf8_lossy(&uringspec(&["check", "/no/such"]).stderr).into_owned();
+    assert!(
+        error.ends_with("buffer, cancel, dgram, link, ring, send, sqe, stream, unix, write, zc\n"),
+        "{error}"
+    );
+}

@@ -97,7 +97,7 @@ pub(super) fn near_or(word: &str, names: impl Iterator<Item = String>, declare: 
 }
 
 /// Names that look like `word`, best first; all of them if none does.
-pub(super) fn near(word: &str, names: impl Iterator<Item = String>) -> Vec<String> {
+pub fn near(word: &str, names: impl Iterator<Item = String>) -> Vec<String> {
     let mut ranked: Vec<(usize, String)> = names.map(|name| (distance(word, &name), name)).collect();
     let close = 1 + word.len() / 3;
     if ranked.iter().any(|(far, _)| *far <= close) {

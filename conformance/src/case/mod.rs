@@ -23,7 +23,7 @@ pub mod text;
 mod token;
 mod wants;
 
-pub use error::CaseError;
+pub use error::{CaseError, near};
 pub use lower::lower;
 pub use parse::parse;
 pub use parse_sqe::OPS;

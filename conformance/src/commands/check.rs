@@ -20,11 +20,12 @@ use crate::side_by_side::{Report, Side, Status, Tally, Terms, on_kernel, on_mode
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Examples:
   uringspec check                       every case of the project
-  uringspec check my/reuse.case cases/  some cases
+  uringspec check zc/held link          a case and an area of the project
+  uringspec check my/reuse.case cases/  files and folders
   uringspec check --contract            known deviations are refused as well
   uringspec check --format json | jq 'select(.status == \"rejected\")'")]
 pub struct Args {
-    /// Case files, or folders with case files; none: the cases of the project.
+    /// Case files, folders with case files, cases or areas of the project; none: all of the project.
     paths: Vec<PathBuf>,
     /// Refuses known deviations of kernels from the rules too.
     #[arg(long)]
