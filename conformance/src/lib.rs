@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod allowed;
 pub mod campaign;
 pub mod case;
 pub mod catalog;

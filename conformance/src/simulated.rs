@@ -1,6 +1,6 @@
 //! The model's side of a case: every outcome that exhaustive choice produces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uringspec_model::check::check;
 use uringspec_model::profile::Profile;
@@ -26,19 +26,37 @@ pub fn model_outcomes(lowered: &Lowered, profile: &Profile) -> Result<BTreeMap<O
 /// Exploration counts traces that differ in the order of completions as one, so what `order` lines
 /// say is asked of the judge.
 pub fn broken_order(lowered: &Lowered, profile: &Profile, trace: &Trace) -> Option<(u32, Trace)> {
+    stated_orders(lowered).into_iter().find_map(|(step, order)| {
+        let swapped = other_order(lowered, profile, trace, step, &order)?;
+        Some((lowered.line_of(step), swapped))
+    })
+}
+
+/// The orders that `order` lines state, with their steps.
+pub fn stated_orders(lowered: &Lowered) -> BTreeSet<(u32, Vec<u64>)> {
+    let mut orders = BTreeSet::new();
     for expectation in &lowered.expectations {
         let Expected::Completions(expect) = &expectation.what else { continue };
-        for line in expect.outcomes.iter().flat_map(|outcome| &outcome.lines) {
-            let ExpectLine::Order(order) = &line.what else { continue };
-            for pair in order.windows(2) {
-                let Some(swapped) = swapped(trace, expectation.step, pair[0], pair[1]) else { continue };
-                if check(&lowered.program, profile, &swapped).is_accepted() {
-                    return Some((expectation.line, swapped));
-                }
+        orders.extend(expect.outcomes.iter().flat_map(|outcome| &outcome.lines).filter_map(|line| {
+            match &line.what {
+                ExpectLine::Order(order) => Some((expectation.step, order.clone())),
+                ExpectLine::Request(..) | ExpectLine::Never(..) => None,
             }
-        }
+        }));
     }
-    None
+    orders
+}
+
+/// A trace with two neighbours of `order` in other places, if the model accepts it.
+pub fn other_order(
+    lowered: &Lowered,
+    profile: &Profile,
+    trace: &Trace,
+    step: u32,
+    order: &[u64],
+) -> Option<Trace> {
+    let swaps = order.windows(2).filter_map(|pair| swapped(trace, step, pair[0], pair[1]));
+    swaps.into_iter().find(|swapped| check(&lowered.program, profile, swapped).is_accepted())
 }
 
 /// The trace with the first completion of `first` behind that of `second`, both in one step.
