@@ -2,7 +2,7 @@
 
 use crate::cqe::{Completion, Cqe};
 use crate::memory::{Generation, HexBytes, RegionId};
-use crate::program::{RingId, SocketId, Step};
+use crate::program::{Amount, RingId, SocketId, Step};
 use crate::request::RequestId;
 use crate::rules::Rule;
 use crate::trace::{Received, RingCqe, Run, Seen, What};
@@ -14,7 +14,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) world: World<'a>,
     pub(crate) step: usize,
     pub(crate) seen: Vec<Seen>,
-    /// Bytes read in this step and not written down yet.
+    /// Bytes read in this step and not written down yet, all from one socket.
     runs: Vec<(SocketId, Run)>,
 }
 
@@ -71,7 +71,8 @@ impl<'a> Walk<'a> {
                 ways.push(Way::End);
             }
             Step::Drain { socket, amount } => {
-                ways.extend(self.deliveries(*socket).into_iter().filter(|way| self.fits(*amount, *way)));
+                ways.extend(self.deliveries(*socket).into_iter().filter_map(|way| self.fit(*amount, way)));
+                ways.dedup();
                 if self.may_end(step) {
                     ways.push(Way::End);
                 } else if ways.is_empty() {
@@ -112,13 +113,15 @@ impl<'a> Walk<'a> {
         all.into_iter().map(Way::Take).collect()
     }
 
-    fn fits(&self, amount: crate::program::Amount, way: Way) -> bool {
-        match (amount, way) {
-            (crate::program::Amount::Bytes(n), Way::Take(Decision::Deliver { len_bytes, .. })) => {
-                self.world.state.drained.saturating_add(len_bytes) <= n
-            }
-            _ => true,
-        }
+    /// The part of a delivery that the peer still wants, if it wants any.
+    fn fit(&self, amount: Amount, way: Way) -> Option<Way> {
+        let (Amount::Bytes(n), Way::Take(Decision::Deliver { request, len_bytes, generation })) =
+            (amount, way)
+        else {
+            return Some(way);
+        };
+        let len_bytes = len_bytes.min(n.saturating_sub(self.world.state.drained));
+        (len_bytes > 0).then_some(Way::Take(Decision::Deliver { request, len_bytes, generation }))
     }
 
     fn may_end(&self, step: &Step) -> bool {
@@ -170,6 +173,10 @@ impl<'a> Walk<'a> {
                 let socket = writer.send.socket;
                 let piece = writer.bytes_from(writer.read, len_bytes).next();
                 self.world.after(decision)?;
+                // what two peers read is told in the order of reading: chains go over sockets
+                if self.runs.last().is_some_and(|(last, _)| *last != socket) {
+                    self.write_runs();
+                }
                 if let Some(piece) = piece {
                     let run = run_of(piece.region, generation, piece.offset, len_bytes);
                     self.runs.push((socket, run));
@@ -204,18 +211,15 @@ impl<'a> Walk<'a> {
         self.seen.push(Seen { step: self.step as u32, what });
     }
 
-    /// Writes down what was read, one observation for each socket that was read.
+    /// Writes down what was read.
     fn write_runs(&mut self) {
-        let mut by_socket: Vec<(SocketId, Vec<Run>)> = Vec::new();
-        for (socket, run) in std::mem::take(&mut self.runs) {
-            match by_socket.iter_mut().find(|(s, _)| *s == socket) {
-                Some((_, runs)) => push_run(runs, run),
-                None => by_socket.push((socket, vec![run])),
-            }
+        let Some((socket, _)) = self.runs.first() else { return };
+        let socket = *socket;
+        let mut runs = Vec::new();
+        for (_, run) in std::mem::take(&mut self.runs) {
+            push_run(&mut runs, run);
         }
-        for (socket, runs) in by_socket {
-            self.note(What::Received(Received { socket, runs }));
-        }
+        self.note(What::Received(Received { socket, runs }));
     }
 }
 

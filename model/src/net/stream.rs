@@ -67,6 +67,8 @@ pub struct Writer {
     pub send: SocketSend,
     /// The smallest and largest count accepted so far.
     pub accepted: (u64, u64),
+    /// The smallest count that its first try takes if it takes any.
+    pub least: u64,
     /// No more will be accepted than was.
     pub closed: bool,
     /// The request's result is known to be this count, so the writer may go when the peer has it all.
@@ -141,11 +143,13 @@ impl Stream {
             Room::None => (0, 0),
             Room::Enough | Room::Unknown => (0, len),
         };
+        let least = if room == Room::Enough { len } else { 1 };
         let closed = room == Room::Enough && !loose;
         let mut writer = Writer {
             request,
             send,
             accepted,
+            least,
             closed,
             known: closed,
             read: 0,
@@ -260,7 +264,6 @@ impl Stream {
             other.request != request
                 && other.is_being_read()
                 && other.accepted.0 > other.read
-                && other.closed
                 && !other.send.retries
         });
         if cut_short { Err(Rule::StreamContiguous) } else { Ok(()) }
@@ -279,7 +282,7 @@ impl Stream {
         let Some(i) = self.index(request) else { return };
         let writer = &mut self.writers[i];
         writer.read += n;
-        writer.accepted.0 = writer.accepted.0.max(writer.read);
+        writer.accepted.0 = writer.accepted.0.max(writer.read).max(writer.least.min(writer.accepted.1));
         if writer.holds == Holds::Surely {
             writer.holds = Holds::Maybe;
         }

@@ -61,24 +61,22 @@ impl World<'_> {
         let announces = request.notice.is_some() && !request.cut;
         if request.phase != Phase::Done || wide {
             let mut results = request.may.classes(request.len_bytes);
+            results.extend(self.counts_taken(id, request));
             if request.polls_first && request.is_async {
                 results.push(Res::Err(Errno(errno::EAGAIN)));
-                results.dedup();
             }
             if request.canceller.is_some() {
                 results.push(Res::Err(Errno(errno::ECANCELED)));
                 results.extend([1, request.len_bytes.saturating_sub(1)].map(Res::Bytes));
-                results.sort_unstable();
-                results.dedup();
             }
             if wide {
                 let len = request.len_bytes;
                 let counts = [0, 1, len / 2, len.saturating_sub(1), len, len + 1];
                 results.extend(counts.map(Res::Bytes));
                 results.extend(ERRORS.iter().map(|e| Res::Err(Errno(*e))));
-                results.sort_unstable();
-                results.dedup();
             }
+            results.sort_unstable();
+            results.dedup();
             for res in results {
                 into.push(Decision::Complete { request: id, res, more: announces });
                 if wide {
@@ -91,6 +89,17 @@ impl World<'_> {
                 into.push(Decision::Notify { request: id, usage });
             }
         }
+    }
+
+    /// The counts to which what the peer has read of a request narrows its result.
+    fn counts_taken(&self, id: RequestId, request: &Request) -> impl Iterator<Item = Res> {
+        let writer = request.socket.and_then(|socket| self.stream(socket)?.writer(id));
+        let taken = writer.map_or([0; 3], |writer| [writer.accepted.0, writer.accepted.1, writer.read]);
+        let counts = request.may.bytes.filter(|_| taken[2] > 0);
+        taken
+            .into_iter()
+            .filter(move |n| counts.is_some_and(|c| (c.least..=c.most).contains(n)))
+            .map(Res::Bytes)
     }
 
     /// The bytes that the peer of `socket` may read next.

@@ -198,6 +198,7 @@ impl World<'_> {
         (counts.least, counts.most) = (count, count);
         request.may.errors.clear();
         request.may.waiting = false;
+        request.polls_first = false;
         let socket = request.socket;
         if self.request(next).phase != Phase::Queued {
             return Err(Rule::LinkStartsAfterResult);

@@ -256,6 +256,17 @@ fn more() -> Vec<(&'static str, Program)> {
         ("udp zc", on(Udp6, program(Loopback, vec![submit([reporting(zc(1, 0, 3))]), reap(), drain()]))),
         ("async", program(Loopback, vec![submit([asynchronous(reporting(zc(1, 0, 2)))]), reap(), drain()])),
         (
+            "async beside",
+            program(
+                Loopback,
+                vec![
+                    submit([asynchronous(send(op::SEND, 1, 0, 2)), send(op::SEND, 2, 1, 1)]),
+                    drain(),
+                    reap(),
+                ],
+            ),
+        ),
+        (
             "async pair",
             program(
                 Loopback,
