@@ -46,6 +46,7 @@ pub mod notice;
 pub mod prepare;
 pub mod profile;
 pub mod program;
+mod received;
 pub mod request;
 pub mod rules;
 pub mod simulate;

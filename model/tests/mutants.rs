@@ -202,3 +202,13 @@ fn a_promise_that_was_waited_for_in_vain_is_stuck() {
     let held = program(Lane::Gate, vec![submit([zc(1, 0, 4096)]), reap()]);
     assert!(check(&held, &Profile::v6_18(), &trace).is_accepted(), "nobody promised it here");
 }
+
+#[test]
+fn a_run_of_bytes_may_be_those_of_two_requests() {
+    let behind = Sqe { addr: WINDOW_BASE + 1, ..send(op::SEND, 2, 0, 2) };
+    let both = program(Lane::GateFull, vec![submit([send(op::SEND, 1, 0, 2), behind]), drain(), reap()]);
+    let with =
+        |seen: [Seen; 2]| vec![returned(0, 2), received(1, 0, 0, 0, 3)].into_iter().chain(seen).collect();
+    accepted(&both, with([cqe(2, 1, 1, 0), cqe(2, 2, 2, 0)]));
+    refused_by(Rule::SendShortNeverLong, &both, with([cqe(2, 1, 2, 0), cqe(2, 2, 2, 0)]));
+}

@@ -1,0 +1,316 @@
+//! Explaining received bytes: which requests' bytes a peer may have read, in which order.
+//!
+//! Bytes name their memory, not their request, and where one request's bytes end another's may begin
+//! that are the same. So every place is tried at which another request may have taken over. It errs on
+//! the side of refusing where zeros of two requests lie side by side: only the last few places are tried.
+
+use std::collections::BTreeSet;
+
+use crate::frontier::WIDTH_MAX;
+use crate::memory::Generation;
+use crate::prepare::Plan;
+use crate::program::SocketId;
+use crate::request::{Phase, RequestId};
+use crate::rules::Rule;
+use crate::space::Segment;
+use crate::trace::{Received, Run};
+use crate::world::{Decision, State, World};
+
+/// The most pieces of one observation that are tried.
+const STEPS_MAX: u32 = 20_000;
+/// So many stamped bytes in a row name their memory; fewer may be those of another by accident.
+const NAMING_BYTES: u64 = 8;
+
+/// What explains received bytes.
+pub(crate) struct Explained<'a> {
+    /// The worlds after they were read.
+    pub(crate) worlds: Vec<World<'a>>,
+    /// The rule that the best other attempt broke.
+    pub(crate) broken: Option<Rule>,
+    /// More was possible than is tried.
+    pub(crate) gave_up: bool,
+}
+
+/// Every way in which the writers of a stream explain received bytes.
+pub(crate) fn explain<'a>(world: &World<'a>, received: &Received) -> Explained<'a> {
+    let mut search = Search {
+        received,
+        found: Vec::new(),
+        known: BTreeSet::new(),
+        broken: None,
+        deepest: 0,
+        steps_left: STEPS_MAX,
+    };
+    search.read(world.clone(), Place::default());
+    let gave_up = search.steps_left == 0;
+    Explained { worlds: search.found, broken: search.broken, gave_up }
+}
+
+/// How far received bytes are explained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    run: usize,
+    /// Bytes of that run.
+    at: u64,
+    /// Bytes of all runs.
+    depth: u64,
+}
+
+struct Search<'r, 'a> {
+    received: &'r Received,
+    found: Vec<World<'a>>,
+    /// Where more than one way led on from.
+    known: BTreeSet<(Place, State)>,
+    broken: Option<Rule>,
+    /// Bytes that the best attempt explained; its rule is the one that is named.
+    deepest: u64,
+    /// How many more pieces are tried before the search is given up.
+    steps_left: u32,
+}
+
+impl<'a> Search<'_, 'a> {
+    fn read(&mut self, mut world: World<'a>, mut place: Place) {
+        while self.found.len() <= WIDTH_MAX && self.steps_left > 0 {
+            self.steps_left -= 1;
+            let Some(run) = self.received.runs.get(place.run) else {
+                if !self.found.iter().any(|known| known.state == world.state) {
+                    self.found.push(world);
+                }
+                return;
+            };
+            if place.at == run.len_bytes() {
+                place = Place { run: place.run + 1, at: 0, depth: place.depth };
+                continue;
+            }
+            let ways = ways(&world, self.received.socket, run, place.at);
+            match ways[..] {
+                [] => return self.blame(Rule::StreamNothingInvented, place),
+                [way] => {
+                    if let Err(rule) = world.after(way) {
+                        return self.blame(rule, place);
+                    }
+                    place.go(way);
+                }
+                _ => {
+                    if self.known.insert((place, world.state.clone())) {
+                        ways.into_iter().for_each(|way| self.branch(&world, place, way));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn branch(&mut self, world: &World<'a>, mut place: Place, way: Decision) {
+        let mut next = world.clone();
+        match next.after(way) {
+            Ok(()) => {
+                place.go(way);
+                self.read(next, place);
+            }
+            Err(rule) if matches!(way, Decision::Deliver { .. }) => self.blame(rule, place),
+            Err(_) => {}
+        }
+    }
+
+    fn blame(&mut self, rule: Rule, place: Place) {
+        if self.broken.is_none() || place.depth > self.deepest {
+            (self.broken, self.deepest) = (Some(rule), place.depth);
+        }
+    }
+}
+
+impl Place {
+    fn go(&mut self, way: Decision) {
+        if let Decision::Deliver { len_bytes, .. } = way {
+            self.at += len_bytes;
+            self.depth += len_bytes;
+        }
+    }
+}
+
+/// What may come next of a request.
+struct Start {
+    request: RequestId,
+    segment: Segment,
+    /// It may take at most so much of the segment.
+    most: u64,
+    /// It was tried, so it can be read; otherwise it is queued in a chain.
+    writes: bool,
+}
+
+/// The requests of which a peer of `socket` may read something, now or soon. All writers are among
+/// them, not only those whose turn it is: the relation says which rule that breaks.
+fn starts(world: &World<'_>, socket: SocketId) -> Vec<Start> {
+    let writers = world.stream(socket).map_or(&[][..], |stream| &stream.writers);
+    let mut all = Vec::with_capacity(writers.len());
+    for writer in writers {
+        let Some(segment) = writer.bytes_from(writer.read, u64::MAX).next() else { continue };
+        let left = writer.accepted.1.saturating_sub(writer.read);
+        let most = if left > 0 { left } else { u64::MAX };
+        all.push(Start { request: writer.request, segment, most, writes: true });
+    }
+    for (id, request) in &world.state.requests {
+        let Some(Plan::Send(plan)) = request.plan.as_ref().filter(|_| request.phase == Phase::Queued) else {
+            continue;
+        };
+        let mut segments = Vec::new();
+        for (addr, len) in &plan.ranges {
+            world.space().segments(*addr, *len, &mut segments);
+        }
+        if let Some(mut segment) = segments.into_iter().find(|s| s.len_bytes > 0) {
+            let born = segment.region.and_then(|r| request.born.get(usize::from(r.0)));
+            segment.oldest = born.copied().unwrap_or(segment.oldest);
+            all.push(Start { request: *id, segment, most: u64::MAX, writes: false });
+        }
+    }
+    all
+}
+
+/// The ways on from `at` of `run`, the longest pieces first.
+fn ways(world: &World<'_>, socket: SocketId, run: &Run, at: u64) -> Vec<Decision> {
+    let starts = starts(world, socket);
+    let mut ways = Vec::new();
+    let mut queued = false;
+    for (i, start) in starts.iter().enumerate() {
+        let (matched, generation) = matches(world, &start.segment, run, at);
+        let matched = matched.min(start.most);
+        if matched == 0 {
+            continue;
+        }
+        queued |= !start.writes;
+        if !start.writes {
+            continue;
+        }
+        let mut lengths = vec![matched];
+        for (_, other) in starts.iter().enumerate().filter(|(j, _)| *j != i) {
+            takeovers(world, &other.segment, run, at, matched, &mut lengths);
+        }
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.dedup();
+        let request = start.request;
+        ways.extend(lengths.into_iter().map(|len_bytes| Decision::Deliver {
+            request,
+            len_bytes,
+            generation,
+        }));
+    }
+    if queued {
+        ways.extend(world.hidden(socket));
+    }
+    ways
+}
+
+/// The lengths below `matched` behind which the bytes could be those of `other`.
+fn takeovers(world: &World<'_>, other: &Segment, run: &Run, at: u64, matched: u64, into: &mut Vec<u64>) {
+    if let Run::Stamped { region, offset, .. } = run
+        && other.region == Some(*region)
+        && let Some(len) = other.offset.checked_sub(offset + at)
+        && (1..matched).contains(&len)
+    {
+        into.push(len);
+    }
+    let last = matched.saturating_sub(NAMING_BYTES - 1).max(1);
+    into.extend((last..matched).filter(|len| matches(world, other, run, at + len).0 > 0));
+}
+
+/// Explains received bytes where every piece has just one possible writer; leaves the world as it
+/// was otherwise.
+pub(crate) fn read_plainly(world: &mut World<'_>, received: &Received) -> Option<()> {
+    let [run] = &received.runs[..] else { return None };
+    let mut front = world.stream(received.socket)?.front();
+    let writer = front.next()?;
+    if front.next().is_some() {
+        return None;
+    }
+    let (request, len) = (writer.request, run.len_bytes());
+    let segment = writer.bytes_from(writer.read, len).next()?;
+    let (matched, generation) = matches(world, &segment, run, 0);
+    drop(front);
+    if matched < len || matched == 0 {
+        return None;
+    }
+    world.after(Decision::Deliver { request, len_bytes: len, generation }).ok()
+}
+
+/// The worlds in which a datagram that is on its way has the bytes that were received.
+pub(crate) fn explain_datagram<'a>(world: &World<'a>, received: &Received) -> (Vec<World<'a>>, Option<Rule>) {
+    let socket = received.socket;
+    let queue = world.datagrams(socket).map_or(&[][..], |queue| &queue.queue);
+    let total: u64 = received.runs.iter().map(Run::len_bytes).fold(0, u64::saturating_add);
+    let mut explained = Vec::new();
+    let mut broken = Rule::DatagramBoundaries;
+    for (index, datagram) in queue.iter().enumerate() {
+        if datagram.len_bytes != total || !is_made_of(world, &datagram.segments, &received.runs) {
+            continue;
+        }
+        let mut next = world.clone();
+        match next.after(Decision::Datagram { socket, index }) {
+            Ok(()) => explained.push(next),
+            Err(rule) => broken = rule,
+        }
+    }
+    (explained, Some(broken))
+}
+
+/// Whether runs have the bytes of segments, in contents that these allow.
+fn is_made_of(world: &World<'_>, segments: &[Segment], runs: &[Run]) -> bool {
+    let mut runs = runs.iter();
+    let mut run = runs.next();
+    let mut at = 0;
+    for segment in segments {
+        let mut done = 0;
+        while done < segment.len_bytes {
+            let Some(current) = run else { return false };
+            let rest =
+                Segment { offset: segment.offset + done, len_bytes: segment.len_bytes - done, ..*segment };
+            let (n, generation) = matches(world, &rest, current, at);
+            let allowed = segment.region.is_none() || (segment.oldest..=segment.newest).contains(&generation);
+            if n == 0 || !allowed {
+                return false;
+            }
+            done += n;
+            at += n;
+            if at == current.len_bytes() {
+                run = runs.next();
+                at = 0;
+            }
+        }
+    }
+    true
+}
+
+/// How many bytes of `run` from `at` on are those of `segment`, and in which generation.
+fn matches(world: &World<'_>, segment: &Segment, run: &Run, at: u64) -> (u64, Generation) {
+    let most = segment.len_bytes.min(run.len_bytes() - at);
+    let Some(region) = segment.region else {
+        let zeros = (0..most).take_while(|i| run.byte(&world.law.program.regions, at + i) == 0);
+        return (zeros.count() as u64, Generation(0));
+    };
+    if let Run::Stamped { region: r, generation, offset, .. } = run
+        && *r == region
+        && offset + at == segment.offset
+    {
+        return (most, *generation);
+    }
+    let regions = &world.law.program.regions;
+    let Some(memory) = regions.get(usize::from(region.0)) else { return (0, Generation(0)) };
+    let newest = world.state.generations.get(usize::from(region.0)).copied().unwrap_or_default();
+    let allowed = segment.oldest.0..=segment.newest.0;
+    let count = |generation: u16| {
+        let same = |i: &u64| {
+            memory.byte(region, Generation(generation), segment.offset + i) == run.byte(regions, at + i)
+        };
+        (0..most).take_while(same).count() as u64
+    };
+    // allowed contents first; others only to name the rule that they break
+    let others = (0..=newest.0).filter(|g| !allowed.contains(g));
+    let mut best = (0, segment.newest);
+    for generation in allowed.clone().chain(others) {
+        let n = count(generation);
+        if n > best.0 {
+            best = (n, Generation(generation));
+        }
+    }
+    best
+}
