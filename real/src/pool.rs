@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -195,6 +195,8 @@ impl Running {
         command
             .args(&options.worker.args)
             .env(STEP_PATIENCE_VARIABLE, options.step_patience_ms.to_string())
+            // An interruption at the terminal is for the parent, which ends its workers as it likes.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = spawner::spawn(command).map_err(|error| no_worker("starting", &error))?;
