@@ -26,6 +26,8 @@ pub struct Found {
     pub name: String,
     /// The file, as a message names it.
     pub file: String,
+    /// Where it can be written again, if it is not built in.
+    pub path: Option<PathBuf>,
     /// What it says.
     pub text: String,
 }
@@ -69,7 +71,7 @@ pub fn embedded() -> Vec<Found> {
             let path = file.path().to_string_lossy();
             let name = path.trim_end_matches(".case").to_string();
             let text = file.contents_utf8().unwrap_or("").to_string();
-            found.push(Found { name, file: format!("cases/{path}"), text });
+            found.push(Found { name, file: format!("cases/{path}"), path: None, text });
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -90,7 +92,8 @@ pub fn named(path: &Path) -> io::Result<Vec<Found>> {
             false => Ok(found),
         };
     }
-    Ok(vec![Found { name: name_of(path), file: shown.into_owned(), text: text_of(path)? }])
+    let text = text_of(path)?;
+    Ok(vec![Found { name: name_of(path), file: shown.into_owned(), path: Some(path.into()), text }])
 }
 
 /// A case of the project by its name, or those of an area; of what is neither, names that look alike.
@@ -138,7 +141,8 @@ fn below(folder: &Path, shown: &str) -> io::Result<Vec<Found>> {
         if entry.file_type()?.is_dir() {
             found.extend(below(&path, &shown)?);
         } else if path.extension().is_some_and(|e| e == "case") {
-            found.push(Found { name: name_of(&path), file: shown, text: text_of(&path)? });
+            let text = text_of(&path)?;
+            found.push(Found { name: name_of(&path), file: shown, path: Some(path), text });
         }
     }
     Ok(found)

@@ -11,7 +11,7 @@ use uringspec_model::choices::{Choices, Seeded};
 const HEAD: &str = "# A sentence.\nsocket A B tcp\nbuffer K 4096\n";
 
 fn read(text: &str) -> Result<(), CaseError> {
-    let found = Found { name: "bad".into(), file: "bad.case".into(), text: text.into() };
+    let found = Found { name: "bad".into(), file: "bad.case".into(), path: None, text: text.into() };
     found.read().map(|_| ())
 }
 
@@ -41,7 +41,7 @@ fn a_keyword_position_lists_the_keywords() {
               `----
              help: expected one of: rules, deviation, thread, needs, rings, ring, socket, buffer, submit,
                    expect, received, drain, fence, settle, rewrite, reset, close, shutdown, register, update,
-                   unregister, lent
+                   unregister, lent, seen, unseen
         "#]],
     );
 }
@@ -438,6 +438,12 @@ fn changed(cases: &[Found], choices: &mut Seeded) -> String {
         "returns -E4096",
         "LINK",
         "K 0..#1",
+        "as",
+        "expect 2",
+        "seen 6.18.44 loopback+gate 2026-11-22 case=01234567",
+        "unseen",
+        "source a.c f 6.18",
+        "why",
     ];
     let mut lines: Vec<String> = cases[choices.pick(cases.len())].text.lines().map(str::to_string).collect();
     for _ in 0..1 + choices.pick(3) {

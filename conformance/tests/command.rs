@@ -82,6 +82,12 @@ fn unmet_needs_leave_nothing_to_judge() {
 }
 
 #[test]
+fn a_witness_of_another_case_is_usage() {
+    let case = "# Changed.\nsubmit\n  #1 nop\nexpect\n  #1 0\nseen 6.18.44 none 2026-11-22 case=01234567\n";
+    judged(case, 64);
+}
+
+#[test]
 fn what_cannot_be_read_is_usage() {
     judged("# Nonsense.\nwhat is this\n", 64);
     assert_eq!(uringspec(&["check", "/no/such/file"]).status.code(), Some(64));

@@ -36,7 +36,8 @@ received   B  K 0..4000, P 0..100
 ";
 
 fn loaded(text: &str) -> Loaded {
-    let found = Found { name: "zc/mixed".into(), file: "cases/zc/mixed.case".into(), text: text.into() };
+    let found =
+        Found { name: "zc/mixed".into(), file: "cases/zc/mixed.case".into(), path: None, text: text.into() };
     found.read().unwrap_or_else(|error| panic!("{}", error.page(false)))
 }
 

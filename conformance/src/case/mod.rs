@@ -15,19 +15,23 @@ mod parse;
 mod parse_expect;
 mod parse_setup;
 mod parse_sqe;
+mod parse_witness;
 pub mod place;
 pub mod print;
+pub mod print_witness;
 mod setup;
 mod table;
 pub mod text;
 mod token;
 mod wants;
+pub mod witness;
 
 pub use error::{CaseError, near};
 pub use lower::lower;
 pub use parse::parse;
 pub use parse_sqe::OPS;
 pub use setup::check_names;
+pub use witness::check_witnesses;
 
 use text::At;
 
@@ -54,7 +58,9 @@ pub struct Case {
     pub buffers: Vec<Noted<Buffer>>,
     /// What happens, in order.
     pub steps: Vec<Noted<Step>>,
-    /// Comment lines behind the last step.
+    /// Where and when its alternatives were seen.
+    pub witnesses: Vec<Noted<witness::Witness>>,
+    /// Comment lines behind the last line.
     pub tail: Vec<String>,
 }
 

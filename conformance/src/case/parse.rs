@@ -7,7 +7,7 @@ use super::lines::{self, Line};
 use super::text::At;
 use super::token::{self, Input, eat_word, end, keyword, name, number};
 use super::{Case, Lent, LentUntil, Name, Noted, Register, Returns, Slot, Step, Submit, Table};
-use super::{parse_expect, parse_setup, parse_sqe};
+use super::{parse_expect, parse_setup, parse_sqe, parse_witness};
 
 /// The longest text that is read; the longest case so far has 3 KB.
 const TEXT_MAX_BYTES: usize = 1 << 20;
@@ -40,6 +40,8 @@ enum Keyword {
     Update,
     Unregister,
     Lent,
+    Seen,
+    Unseen,
 }
 
 const KEYWORDS: &[(&str, Keyword)] = &[
@@ -65,6 +67,8 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("update", Keyword::Update),
     ("unregister", Keyword::Unregister),
     ("lent", Keyword::Lent),
+    ("seen", Keyword::Seen),
+    ("unseen", Keyword::Unseen),
 ];
 
 /// Reads a case. `file` is only for messages. Names and numbers are judged when it is lowered.
@@ -150,12 +154,22 @@ fn top_line(case: &mut Case, lines: &mut Lines<'_>, line: Line<'_>) -> Result<()
         let steps = KEYWORDS.iter().filter(|(_, k)| *k >= Keyword::Submit).map(|(name, _)| *name);
         return Err(Refusal::new(line.at, "this belongs before the first step").expecting(steps));
     }
+    if word < Keyword::Seen && !case.witnesses.is_empty() {
+        return Err(Refusal::new(line.at, "this belongs before what was seen").expecting(["seen", "unseen"]));
+    }
     match word {
         Keyword::Rules => case.rules.extend(words(i, "rule id")?),
         Keyword::Deviation => case.deviations.extend(words(i, "deviation id")?),
         Keyword::Needs => case.needs.extend(words(i, "opcode or feature")?),
         Keyword::Thread => case.thread = Some(words(i, "address")?.swap_remove(0).text),
         Keyword::Rings => case.modes = parse_setup::modes(i)?,
+        Keyword::Seen | Keyword::Unseen => {
+            // The comments above belong to this line, so they are taken before those of the lines below.
+            let noted = lines.noted(line, ());
+            let what = parse_witness::witness(i, lines, word == Keyword::Seen)?;
+            case.witnesses.push(Noted { above: noted.above, what, note: noted.note, at: noted.at });
+            return Ok(());
+        }
         Keyword::Ring => case.rings.push(parse_setup::ring(i).map(|ring| lines.noted(line, ring))?),
         Keyword::Socket => case.sockets.push(parse_setup::socket(i).map(|socket| lines.noted(line, socket))?),
         Keyword::Buffer => {

@@ -89,21 +89,27 @@ fn expect_line(i: &mut Input<'_>, outcome: &[Noted<ExpectLine>], at: At) -> Resu
     Ok(ExpectLine::Request(user_data, vec![Noted::plain(patterns(i)?)]))
 }
 
-/// Completions of one request: patterns with `then` between them, or `nothing`.
+/// Completions of one request, to the end of the line.
 fn patterns(i: &mut Input<'_>) -> Result<Vec<Pattern>, Refusal> {
+    let patterns = some_patterns(i)?;
+    let accepted: &[&str] = match patterns.last() {
+        Some(Pattern::Result(_, false)) => &["MORE", "NOTIF", "then"],
+        Some(_) => &["then"],
+        None => &[],
+    };
+    end(i, accepted)?;
+    Ok(patterns)
+}
+
+/// Completions of one request: patterns with `then` between them, or `nothing`.
+pub(super) fn some_patterns(i: &mut Input<'_>) -> Result<Vec<Pattern>, Refusal> {
     if eat_word(i, "nothing") {
-        end(i, &[])?;
         return Ok(Vec::new());
     }
     let mut patterns = vec![pattern(i)?];
     while eat_word(i, "then") {
         patterns.push(pattern(i)?);
     }
-    let accepted: &[&str] = match patterns.last() {
-        Some(Pattern::Result(_, false)) => &["MORE", "NOTIF", "then"],
-        _ => &["then"],
-    };
-    end(i, accepted)?;
     Ok(patterns)
 }
 
@@ -193,7 +199,8 @@ pub(super) fn received(i: &mut Input<'_>, lines: &mut Lines<'_>) -> Result<Step,
     Ok(Step::Received(peer, alternatives))
 }
 
-fn arrival(i: &mut Input<'_>) -> Result<Arrival, Refusal> {
+/// What a peer got, to the end of the line.
+pub(super) fn arrival(i: &mut Input<'_>) -> Result<Arrival, Refusal> {
     let mut parts = Vec::new();
     if !eat_word(i, "nothing") {
         loop {

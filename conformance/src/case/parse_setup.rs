@@ -19,7 +19,7 @@ const KINDS: &[(&str, SocketKind)] = &[
     ("not-a-socket", SocketKind::NotASocket),
 ];
 
-const LANES: &[(&str, Lane)] = &[
+pub(super) const LANES: &[(&str, Lane)] = &[
     ("loopback", Lane::Loopback),
     ("gate", Lane::Gate),
     ("gate-full", Lane::GateFull),

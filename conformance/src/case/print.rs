@@ -8,6 +8,7 @@ use uringspec_model::program::{Lane, SocketState};
 
 use super::parse_setup::{kind_word, lane_word};
 use super::parse_sqe::{FLAGS, OPS, RAW};
+use super::print_witness::print_witness;
 use super::{Arrival, Buffer, Case, Data, Expect, ExpectLine, LentUntil, Mode, Name, Noted, Pattern, Piece};
 use super::{
     Place, Register, ResPattern, Returns, Ring, Segment, Silence, Slot, Socket, SqeLine, Step, Submit, Table,
@@ -48,6 +49,12 @@ pub fn print(case: &Case) -> String {
         }
         print_step(&mut out, step);
     }
+    for (n, witness) in case.witnesses.iter().enumerate() {
+        if n == 0 {
+            out.push('\n');
+        }
+        print_witness(&mut out, witness);
+    }
     comment(&mut out, "", &case.tail);
     out
 }
@@ -67,7 +74,7 @@ fn comment(out: &mut String, indent: &str, lines: &[String]) {
     }
 }
 
-fn line<T>(out: &mut String, indent: &str, noted: &Noted<T>, words: &str) {
+pub(super) fn line<T>(out: &mut String, indent: &str, noted: &Noted<T>, words: &str) {
     comment(out, indent, &noted.above);
     let _ = match &noted.note {
         Some(note) => writeln!(out, "{}", format!("{indent}{words}  # {note}").trim_end()),
@@ -308,17 +315,23 @@ fn print_expect(out: &mut String, expect: &Expect) {
                         );
                     }
                 }
-                ExpectLine::Never(user_data, Silence::All) => {
-                    line(out, indent, expected, &format!("never #{user_data}"));
-                }
-                ExpectLine::Never(user_data, Silence::Notif) => {
-                    line(out, indent, expected, &format!("never #{user_data} NOTIF"));
-                }
-                ExpectLine::Order(order) => {
-                    let order: String = order.iter().map(|u| format!(" #{u}")).collect();
-                    line(out, indent, expected, &format!("order{order}"));
-                }
+                other => line(out, indent, expected, &expect_words(other)),
             }
+        }
+    }
+}
+
+/// A line of an outcome; of a request, its first alternative.
+pub(super) fn expect_words(line: &ExpectLine) -> String {
+    match line {
+        ExpectLine::Request(user_data, alternatives) => {
+            let patterns = alternatives.first().map(|first| first.what.as_slice()).unwrap_or_default();
+            format!("#{user_data} {}", patterns_words(patterns))
+        }
+        ExpectLine::Never(user_data, Silence::All) => format!("never #{user_data}"),
+        ExpectLine::Never(user_data, Silence::Notif) => format!("never #{user_data} NOTIF"),
+        ExpectLine::Order(order) => {
+            format!("order{}", order.iter().map(|u| format!(" #{u}")).collect::<String>())
         }
     }
 }

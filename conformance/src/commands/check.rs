@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{complain, find, load, profile};
+use super::{complain, find, load, profile, witnesses_hold};
 use crate::case::print::mode_word;
 use crate::catalog::Loaded;
 use crate::cli::exit;
@@ -83,7 +83,7 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
             return exit::USAGE;
         }
     };
-    let Some(cases) = load(found) else { return exit::USAGE };
+    let Some(cases) = load(found).filter(|cases| witnesses_hold(cases)) else { return exit::USAGE };
     let mut kernel = match args.model_only {
         true => Err("the model was asked for alone".to_string()),
         false => Kernel::open(None),

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod outcomes;
 pub mod rules;
+pub mod run;
 pub mod soak;
 pub mod worker;
 
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use uringspec_model::profile::Profile;
 
+use crate::case::check_witnesses;
 use crate::catalog::{self, Found, Loaded};
 use crate::log;
 
@@ -46,6 +48,28 @@ fn load(found: Vec<Found>) -> Option<Vec<Loaded>> {
         }
     }
     (!failed).then_some(loaded)
+}
+
+/// Whether witnesses are of what the cases list; every error is printed.
+fn witnesses_hold(cases: &[Loaded]) -> bool {
+    let colours = io::IsTerminal::is_terminal(&io::stderr());
+    let mut hold = true;
+    for Loaded { found, case, .. } in cases {
+        if let Err(error) = check_witnesses(&found.file, &found.text, case) {
+            complain(&error.page(colours));
+            hold = false;
+        }
+    }
+    hold
+}
+
+/// Kinds of ring in words.
+fn rings_words(kinds: &[&str]) -> String {
+    match kinds {
+        ["as written"] => "rings as written".to_string(),
+        [one] => format!("{one} ring"),
+        several => format!("{} rings", several.join(" and ")),
+    }
 }
 
 /// A profile by name, or from a file with a `profile` line.
