@@ -190,7 +190,7 @@ fn resume(plan: &Plan, path: &Path) -> (u64, Totals) {
 }
 
 /// Writes a file so that it is either there as a whole or as it was.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("tmp");
     fs::write(&beside, bytes)?;
     fs::rename(&beside, path)

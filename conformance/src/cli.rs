@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, outcomes, rules, soak, worker};
+use crate::commands::{check, outcomes, rules, run, soak, worker};
 use crate::output::{Format, Output};
 
 /// Exit codes. What is not listed is decided by `Tally::exit_code`.
@@ -34,6 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Judges cases on the model and on this kernel.
     Check(check::Args),
+    /// Runs cases many times on this kernel and says what was seen.
+    Run(run::Args),
     /// Prints all that the model allows for a case, a joint outcome a line.
     Outcomes(outcomes::Args),
     /// Prints the rules: id, text, source, and the cases that show each.
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
     let code = match cli.command {
         None | Some(Command::Worker(_)) => check::run(&check::Args::default(), &mut out),
         Some(Command::Check(args)) => check::run(&args, &mut out),
+        Some(Command::Run(args)) => run::run(&args, &mut out),
         Some(Command::Outcomes(args)) => outcomes::run(&args, &mut out),
         Some(Command::Rules(args)) => rules::run(&args, &mut out),
         Some(Command::Soak(args)) => soak::run(&args, &mut out),

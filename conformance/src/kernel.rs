@@ -11,6 +11,7 @@ use uringspec_real::{Options, RunError, Worker, WorkerCommand, probe};
 /// The kernel that was found.
 pub struct Kernel {
     profile: Profile,
+    options: Options,
     worker: Worker,
 }
 
@@ -32,8 +33,14 @@ impl Kernel {
             Some(program) => program,
             None => std::env::current_exe().map_err(|error| format!("no worker can be started: {error}"))?,
         };
-        let worker = Worker::new(Options::new(WorkerCommand { program, args: vec!["worker".into()] }));
-        Ok(Kernel { profile, worker })
+        let options = Options::new(WorkerCommand { program, args: vec!["worker".into()] });
+        Ok(Kernel { profile, worker: Worker::new(options.clone()), options })
+    }
+
+    /// The same kernel with a worker of its own, for another thread.
+    pub fn another(&self) -> Kernel {
+        let (profile, options) = (self.profile.clone(), self.options.clone());
+        Kernel { profile, worker: Worker::new(options.clone()), options }
     }
 
     /// Its features.

@@ -113,11 +113,39 @@ pub fn on_model(loaded: &Loaded, profile: &Profile, terms: Terms) -> Vec<Report>
 /// Every kind of ring of a case on the kernel.
 pub fn on_kernel(loaded: &Loaded, kernel: &mut Kernel, terms: Terms) -> Vec<Report> {
     let profile = kernel.profile().clone();
-    reports(loaded, Side::Kernel, &profile, |lowered| match kernel.run(&lowered.program) {
-        Ok(trace) => kernel_status(&loaded.case, lowered, &profile, &trace, terms),
-        Err(NoTrace::Skip(reason)) => Status::Skipped(reason),
-        Err(NoTrace::Broken(reason)) => Status::Broken(reason),
-    })
+    reports(loaded, Side::Kernel, &profile, |lowered| live(&loaded.case, lowered, kernel, terms).status)
+}
+
+/// What one run on the kernel came to.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// How it is judged.
+    pub status: Status,
+    /// What of the list was seen; empty unless it was accepted.
+    pub marks: BTreeSet<Mark>,
+    /// What was seen.
+    pub outcome: Outcome,
+}
+
+/// One run of one kind of ring of a case on the kernel.
+pub fn live(case: &Case, lowered: &Lowered, kernel: &mut Kernel, terms: Terms) -> Live {
+    let trace = match kernel.run(&lowered.program) {
+        Ok(trace) => trace,
+        Err(no_trace) => {
+            let status = match no_trace {
+                NoTrace::Skip(reason) => Status::Skipped(reason),
+                NoTrace::Broken(reason) => Status::Broken(reason),
+            };
+            return Live { status, marks: BTreeSet::new(), outcome: Outcome::default() };
+        }
+    };
+    let outcome = Outcome::of(lowered, &trace);
+    match judged(case, lowered, kernel.profile(), &outcome, &trace, terms) {
+        Ok(Fine { marks, rules, deviations }) => {
+            Live { status: Status::Accepted { rules, deviations }, marks, outcome }
+        }
+        Err(status) => Live { status: *status, marks: BTreeSet::new(), outcome },
+    }
 }
 
 fn reports(
@@ -185,14 +213,6 @@ fn model_status(case: &Case, lowered: &Lowered, profile: &Profile, terms: Terms)
     if unreached.is_empty() { Status::Accepted { rules, deviations } } else { Status::Unreached(unreached) }
 }
 
-fn kernel_status(case: &Case, lowered: &Lowered, profile: &Profile, trace: &Trace, terms: Terms) -> Status {
-    let outcome = Outcome::of(lowered, trace);
-    match judged(case, lowered, profile, &outcome, trace, terms) {
-        Ok(fine) => Status::Accepted { rules: fine.rules, deviations: fine.deviations },
-        Err(status) => *status,
-    }
-}
-
 /// What a trace that is as it should be adds.
 struct Fine {
     marks: BTreeSet<Mark>,
@@ -233,6 +253,13 @@ impl Tally {
     /// Counts one.
     pub fn add(&mut self, word: &'static str) {
         *self.counts.entry(word).or_default() += 1;
+    }
+
+    /// Counts what another has counted.
+    pub fn merge(&mut self, other: &Tally) {
+        for (word, count) in &other.counts {
+            *self.counts.entry(word).or_default() += count;
+        }
     }
 
     /// How many had this word.

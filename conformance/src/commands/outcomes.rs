@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{complain, find, load, profile};
+use super::{complain, find, load, profile, rings_words};
 use crate::allowed::{Allowed, CUT, Part, allowed, line};
 use crate::case::print::mode_word;
 use crate::catalog::Loaded;
@@ -132,11 +132,7 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
 
 fn show(loaded: &Loaded, answer: &Answer, rings: &[&'static str], summary: &mut Summary, out: &mut Output) {
     let case = loaded.found.name.as_str();
-    let kinds = match rings {
-        ["as written"] => "rings as written".to_string(),
-        [one] => format!("{one} ring"),
-        several => format!("{} rings", several.join(" and ")),
-    };
+    let kinds = rings_words(rings);
     let outcomes = match answer {
         Answer::Outcomes(outcomes) => outcomes,
         Answer::TooMany(states) => {
