@@ -114,6 +114,7 @@ impl Live {
                 }
                 Read::Nothing => {
                     let Some(far) = &self.pair.far else { return Waited::Enough };
+                    self.push();
                     if left(deadline).is_zero() {
                         return Waited::GaveUp;
                     }
@@ -163,6 +164,13 @@ impl Live {
         self.ended = Some(how);
         haul.ended = Some(how);
         Read::Over
+    }
+
+    /// Lets go what `MSG_MORE` holds back; by itself it would leave after 200 ms.
+    fn push(&self) {
+        if let Some(near) = self.pair.near.as_ref().filter(|_| self.pair.is_tcp()) {
+            let _ = sys::set_option(near.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+        }
     }
 
     /// Whether nothing is queued at the near end.
