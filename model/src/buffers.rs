@@ -72,12 +72,17 @@ impl Buffers {
         }
     }
 
+    /// Address and size of the buffer at `index`; the error and its rule where there is none.
+    pub fn lookup(&self, index: u16) -> Result<(u64, u64), (Errno, Rule)> {
+        let slot = self.0.as_ref().and_then(|table| table.get(usize::from(index)).copied().flatten());
+        slot.ok_or((Errno(errno::EFAULT), Rule::BufIndexFilled))
+    }
+
     /// Whether `addr..addr + len` lies in the buffer at `index`; the error and its rule otherwise. An
     /// element of a vector must not be empty.
     pub fn check(&self, index: u16, addr: u64, len: u64, is_vector: bool) -> Result<(), (Errno, Rule)> {
         let fault = Errno(errno::EFAULT);
-        let slot = self.0.as_ref().and_then(|table| table.get(usize::from(index)).copied().flatten());
-        let (base, size) = slot.ok_or((fault, Rule::BufIndexFilled))?;
+        let (base, size) = self.lookup(index)?;
         if is_vector && len == 0 {
             return Err((fault, Rule::BufVectorNoEmpty));
         }

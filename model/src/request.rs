@@ -111,6 +111,10 @@ pub struct Request {
     pub polls_first: bool,
     /// What memory held when it was submitted, for a member of a chain: when it is tried may not show.
     pub born: Vec<Generation>,
+    /// When it was submitted, in steps begun.
+    pub born_at: u32,
+    /// Its registered vector was looked up and is kept, whatever becomes of the table.
+    pub imported: bool,
     /// How often peers had read when it was submitted.
     pub born_drains: u32,
     /// The call that took it from the submission queue, counted over all rings.

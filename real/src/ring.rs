@@ -6,6 +6,7 @@ use std::mem::{align_of, size_of, transmute};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use io_uring::types::{CancelBuilder, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
 use uringspec_model::abi::{op, setup};
 use uringspec_model::cqe::Cqe;
@@ -273,8 +274,13 @@ impl Ring {
         returned(result.map(|()| 0))
     }
 
-    /// Ends the ring. Buffers go first, since a closed ring gives memory back only later.
+    /// Ends the ring. Requests go first: one that another thread has yet to run would look up its
+    /// descriptor when that number is the next program's. Then buffers, since a closed ring gives memory
+    /// back only later.
     pub(crate) fn close(mut self) {
+        // before 6.0 there is no such call, and nothing else that waits
+        let patience = Timespec::new().sec(1);
+        let _ = self.uring.submitter().register_sync_cancel(Some(patience), CancelBuilder::any());
         if self.has_buffers {
             self.unregister_buffers();
         }

@@ -23,7 +23,7 @@ pub struct SocketSend {
     pub segments: Vec<Segment>,
     /// How many they are.
     pub len_bytes: u64,
-    /// `MSG_WAITALL`: tried again until all are taken.
+    /// It may be taken in several pieces, with other requests' bytes between them.
     pub retries: bool,
     /// The network refers to the caller's pages instead of copying them at once.
     pub zero_copy: bool,

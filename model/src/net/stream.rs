@@ -218,6 +218,19 @@ impl Stream {
         self.forget_read(i);
     }
 
+    /// The request took so much and no more will be taken of it, though how much is not known.
+    pub fn took_at_least(&mut self, request: RequestId, least: u64, most: u64) {
+        let Some(i) = self.index(request) else { return };
+        let writer = &mut self.writers[i];
+        writer.accepted = (writer.accepted.0.max(least), most);
+        if least == most {
+            writer.closed = true;
+            writer.known = true;
+            writer.loose = false;
+            self.forget_read(i);
+        }
+    }
+
     /// What was taken of the request need not leave before more comes.
     pub fn cork(&mut self, request: RequestId) {
         if let Some(writer) = self.writers.iter_mut().find(|w| w.request == request)

@@ -89,6 +89,8 @@ pub struct SendPlan {
     pub long_control: bool,
     /// Its ranges are elements of a vector.
     pub is_vector: bool,
+    /// Its registered vector is looked up before anything is asked of the socket (`io_sendmsg_zc`).
+    pub imports_first: bool,
 }
 
 impl SendPlan {

@@ -106,5 +106,6 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
         is_write: false,
         long_control,
         is_vector: vectored,
+        imports_first: vectored && zero_copy && fixed.is_some(),
     }))
 }

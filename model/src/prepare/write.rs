@@ -53,5 +53,6 @@ pub(super) fn prepare_write(sqe: &Sqe, memory: &impl UserMemory) -> Prepared {
         is_write: true,
         long_control: false,
         is_vector: sqe.opcode == op::WRITEV,
+        imports_first: false,
     }))
 }

@@ -62,10 +62,10 @@ impl World<'_> {
         } else {
             self.open_socket(plan.fd)
         };
-        let late = self.request(id).late;
         let once_open = socket_of(plan.fd)
-            .filter(|(s, end)| late && !plan.fixed_file && *end == End::Near && self.has_socket(*s))
-            .map(|(socket, _)| socket);
+            .filter(|(s, end)| !plan.fixed_file && *end == End::Near && self.has_socket(*s))
+            .map(|(socket, _)| socket)
+            .filter(|socket| self.ended_since(id, *socket).0);
         let Some(socket) = socket.or(once_open) else {
             return Some(Err(May::fail(errno::EBADF, Rule::SendBadDescriptor)));
         };
@@ -87,12 +87,35 @@ impl World<'_> {
 
     /// What the first try of a send may come to.
     fn try_send(&mut self, id: RequestId, plan: &SendPlan) -> May {
+        let fault = self.check_registered(id, plan);
         let socket = match self.find_socket(id, plan) {
             Some(Ok(socket)) => socket,
-            Some(Err(may)) => return may,
+            Some(Err(mut may)) => {
+                let found = may.errors.iter().all(|(error, _)| error.0 != errno::EBADF);
+                may.errors.extend(fault.filter(|_| plan.imports_first && found));
+                return may;
+            }
             None => return May::default(),
         };
-        let fault = plan.fixed.and_then(|index| self.check_registered(id, index, plan));
+        let (is_async, late) = (self.request(id).is_async, self.request(id).late);
+        if is_async || late {
+            self.request_mut(id).socket = Some(socket);
+        }
+        let mut may = self.try_on(id, socket, plan, fault);
+        if late {
+            may.errors.extend(self.errors_since(id, socket));
+        }
+        may
+    }
+
+    /// What the first try of a send on this socket may come to.
+    fn try_on(
+        &mut self,
+        id: RequestId,
+        socket: SocketId,
+        plan: &SendPlan,
+        fault: Option<(Errno, Rule)>,
+    ) -> May {
         if plan.poll_first && plan.retry == Retry::Never {
             let mut may = May::fail(errno::EAGAIN, Rule::SendPollFirstNeverTries);
             may.errors.extend(fault);
@@ -105,20 +128,20 @@ impl World<'_> {
             return May::fail(errno::ENOBUFS, Rule::MsgControlLength);
         }
         self.request_mut(id).socket = Some(socket);
-        let mut may = match self.state.sockets[usize::from(socket.0)] {
+        match self.state.sockets[usize::from(socket.0)] {
             Socket::Datagrams(_) => self.try_datagram(id, socket, plan),
             _ => self.try_stream(id, socket, plan),
-        };
-        if self.request(id).late {
-            may.errors.extend(self.errors_since(socket));
         }
-        may
     }
 
     /// The error of a request that names registered memory which is not there.
-    fn check_registered(&self, id: RequestId, index: u16, plan: &SendPlan) -> Option<(Errno, Rule)> {
+    pub(super) fn check_registered(&self, id: RequestId, plan: &SendPlan) -> Option<(Errno, Rule)> {
+        let index = plan.fixed.filter(|_| !self.request(id).imported)?;
         let ring = usize::from(self.request(id).ring.0);
         let buffers = &self.state.rings[ring].buffers;
+        if let Err(missing) = buffers.lookup(index) {
+            return Some(missing);
+        }
         let checks = plan.ranges.iter().map(|(addr, len)| buffers.check(index, *addr, *len, plan.is_vector));
         let (error, rule) = checks.filter_map(Result::err).next()?;
         if self.has_fault(Fault::BoundsUnchecked) && rule == Rule::BufRangeInside {
@@ -133,7 +156,7 @@ impl World<'_> {
             return May::default();
         };
         let len = plan.len_bytes();
-        if queue.is_shut && !self.request(id).late {
+        if queue.is_shut && !self.ended_since(id, socket).1 {
             return May::fail(errno::EPIPE, Rule::SendBrokenPipe);
         }
         if len > queue.longest {
@@ -179,24 +202,29 @@ impl World<'_> {
         usize::from(socket.0) < self.state.sockets.len()
     }
 
+    /// Whether the socket was closed, and whether its connection ended, since the request may have been
+    /// tried.
+    fn ended_since(&self, id: RequestId, socket: SocketId) -> (bool, bool) {
+        let request = self.request(id);
+        let ends = self.state.ends.get(usize::from(socket.0)).copied().unwrap_or_default();
+        (request.late && ends.closed > request.born_at, request.late && ends.broken > request.born_at)
+    }
+
     /// Errors of a socket that changed since the request may have been tried.
-    fn errors_since(&self, socket: SocketId) -> Vec<(Errno, Rule)> {
+    fn errors_since(&self, id: RequestId, socket: SocketId) -> Vec<(Errno, Rule)> {
         let mut errors = Vec::new();
-        let (is_open, is_shut, is_refused) = match self.state.sockets.get(usize::from(socket.0)) {
-            Some(Socket::Stream(stream)) => {
-                if stream.connection_is_reset() {
-                    errors.extend(after_reset().errors);
-                }
-                (stream.open, stream.connection == Connection::Broken, false)
-            }
-            Some(Socket::Datagrams(queue)) => (queue.is_open, queue.is_shut, queue.refusal_comes),
-            Some(Socket::File { is_open }) => (*is_open, false, false),
-            None => (true, false, false),
+        let (closed, broken) = self.ended_since(id, socket);
+        let (is_reset, is_refused) = match self.state.sockets.get(usize::from(socket.0)) {
+            Some(Socket::Stream(stream)) => (stream.connection_is_reset(), false),
+            Some(Socket::Datagrams(queue)) => (false, queue.refusal_comes),
+            Some(Socket::File { .. }) | None => (false, false),
         };
-        if !is_open {
+        if closed {
             errors.push((Errno(errno::EBADF), Rule::SendBadDescriptor));
         }
-        if is_shut {
+        if broken && is_reset {
+            errors.extend(after_reset().errors);
+        } else if broken {
             errors.push((Errno(errno::EPIPE), Rule::SendBrokenPipe));
         }
         if is_refused {
@@ -221,7 +249,7 @@ impl World<'_> {
         let Some(stream) = self.stream(socket) else { return May::default() };
         match stream.connection {
             Connection::Open => {}
-            _ if self.request(id).late && stream.was_connected => {}
+            _ if self.ended_since(id, socket).1 && stream.was_connected => {}
             Connection::Broken if stream.is_unix && !stream.was_connected => {
                 return May::fail(errno::ENOTCONN, Rule::SendNotConnected);
             }
@@ -267,7 +295,8 @@ impl World<'_> {
                 socket,
                 segments,
                 len_bytes: mapped,
-                retries: plan.retry == Retry::UntilAll,
+                // another thread waits for room in the middle of a send
+                retries: plan.retry == Retry::UntilAll || self.request(id).is_async,
                 zero_copy: plan.notice.is_some(),
             };
             let reset = self.stream(socket).is_some_and(|s| s.connection != Connection::Open);
@@ -340,15 +369,15 @@ pub(super) fn after_reset() -> May {
 /// A send whose memory ends after `mapped` bytes.
 fn fault(mapped: u64, room: Room, plan: &SendPlan) -> May {
     let mut may = May::fail(errno::EFAULT, Rule::SendMemoryReadable);
-    if room == Room::None {
+    if room != Room::Enough {
         if plan.retry == Retry::Never {
             may.errors.push((Errno(errno::EAGAIN), Rule::SendDontwait));
         } else {
             may.waiting = true;
         }
-    } else if mapped > 0 {
+    }
+    if room != Room::None && mapped > 0 {
         may.bytes = Some(Counts { least: 1, most: mapped, rule: Rule::SendFaultKeepsPrefix });
-        may.waiting = room == Room::Unknown && plan.retry != Retry::Never;
     }
     may
 }
@@ -394,6 +423,7 @@ mod tests {
             is_write: false,
             long_control: false,
             is_vector: false,
+            imports_first: false,
         };
         assert_eq!(first_try(10, Room::Enough, &plan, false), May::exactly(10, Rule::SendWholeWhenRoom));
         assert!(first_try(10, Room::None, &plan, false).waiting);

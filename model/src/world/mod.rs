@@ -156,6 +156,13 @@ pub(crate) struct Tally {
     notified: u32,
 }
 
+/// When a descriptor was closed, and when its connection was reset or shut down; 0: not yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ends {
+    closed: u32,
+    broken: u32,
+}
+
 /// All that changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct State {
@@ -172,6 +179,10 @@ pub(crate) struct State {
     pub(crate) returns_rule: Rule,
     /// Completions by user data, where a step waits for them.
     pub(crate) tally: BTreeMap<u64, Tally>,
+    /// Steps that were begun.
+    pub(crate) now: u32,
+    /// When each socket ended, in steps begun.
+    pub(crate) ends: Vec<Ends>,
     /// How often peers have read.
     pub(crate) drains: u32,
     /// Bytes read by the peer in this step.
@@ -238,6 +249,8 @@ impl<'a> World<'a> {
             returns: None,
             returns_rule: Rule::RingSubmitCount,
             tally: BTreeMap::new(),
+            now: 0,
+            ends: vec![Ends::default(); program.sockets.len()],
             drains: 0,
             drained: 0,
             batch: RequestId(0),

@@ -147,7 +147,7 @@ impl World<'_> {
 
     /// Requests that may have succeeded unseen, so that the next in their chain was tried.
     pub fn hidden(&self, socket: SocketId) -> Vec<Decision> {
-        let candidates = self.state.requests.iter().filter(|(_, request)| {
+        let candidates = self.state.requests.iter().filter_map(|(id, request)| {
             let mut behind = request.behind;
             let mut queued = false;
             while let Some(next) = behind.and_then(|next| self.state.requests.get(&next)) {
@@ -155,15 +155,22 @@ impl World<'_> {
                 behind = next.behind;
             }
             let runs = !self.state.rings[usize::from(request.ring.0)].defers;
-            queued && runs && request.phase == Phase::Issued
+            // of one that sends on the same socket something is read before what is behind it
+            let unread = request.socket == Some(socket)
+                && request.may.bytes.is_some_and(|counts| counts.most > 0)
+                && self.stream(socket).is_some_and(|s| s.writer(*id).is_some_and(|w| w.read == 0));
+            let alone = queued && runs && request.phase == Phase::Issued;
+            alone.then_some((*id, unread))
         });
-        let both = [false, true];
-        let decisions =
-            candidates.flat_map(|(id, _)| both.map(|failed| Decision::Proceed { request: *id, failed }));
+        let decisions = candidates.flat_map(|(request, unread)| {
+            let failed = Decision::Proceed { request, failed: true };
+            let succeeded = (!unread).then_some(Decision::Proceed { request, failed: false });
+            succeeded.into_iter().chain([failed])
+        });
         decisions.filter(|decision| self.clone().after(*decision).is_ok()).collect()
     }
 
-    fn plan_socket(&self, request: &Request) -> Option<SocketId> {
+    pub(super) fn plan_socket(&self, request: &Request) -> Option<SocketId> {
         match request.plan.as_ref()? {
             crate::prepare::Plan::Send(plan) => crate::program::socket_of(plan.fd).map(|(socket, _)| socket),
             crate::prepare::Plan::Nop | crate::prepare::Plan::Cancel { .. } => None,

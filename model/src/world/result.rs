@@ -62,18 +62,28 @@ impl World<'_> {
         if let Err(rule) = stream.judge_result(id, res) {
             self.refuse(rule)?;
         }
-        if let Connection::Reset(pending) = stream.connection {
+        let since_reset = self.request(id).may.errors.iter().any(|(e, _)| e.0 == errno::ECONNRESET);
+        if let (Connection::Reset(pending), true) = (stream.connection, since_reset) {
             let reset = res == Res::Err(Errno(errno::ECONNRESET));
             let pipe = res == Res::Err(Errno(errno::EPIPE));
             if reset {
                 self.hold_to(pending != Pending::No, Rule::SendResetOnce)?;
             }
             if pipe && pending == Pending::Yes {
-                let other = self.unsettled_on(socket).any(|other| other != id);
+                let other = self.unsettled_on(socket).chain(self.polling(socket)).any(|other| other != id);
                 self.hold_to(other, Rule::SendResetOnce)?;
             }
         }
         Ok(())
+    }
+
+    /// The requests that wait for the socket before they are tried.
+    fn polling(&self, socket: SocketId) -> impl Iterator<Item = RequestId> {
+        self.state.requests.iter().filter_map(move |(id, request)| {
+            let polls = request.polls_first && request.phase == Phase::Queued;
+            let here = request.socket == Some(socket) || self.plan_socket(request) == Some(socket);
+            (polls && here).then_some(*id)
+        })
     }
 
     /// The requests on a socket whose result was not seen.
@@ -193,11 +203,12 @@ impl World<'_> {
         let request = self.request_mut(id);
         let Some(next) = request.behind else { return Err(Rule::LinkStartsAfterResult) };
         let Some(counts) = request.may.bytes.as_mut() else { return Err(Rule::LinkStartsAfterResult) };
-        let count = if request.retries || counts.least == counts.most { counts.most } else { read };
-        if request.phase != Phase::Issued || !(counts.least..=counts.most).contains(&count) || count < read {
+        let whole = request.retries || request.short_is_failure;
+        counts.least = if whole { counts.most } else { counts.least.max(read) };
+        if request.phase != Phase::Issued || counts.most < read {
             return Err(Rule::LinkStartsAfterResult);
         }
-        (counts.least, counts.most) = (count, count);
+        let (least, most) = (counts.least, counts.most);
         request.may.errors.clear();
         request.may.waiting = false;
         request.polls_first = false;
@@ -206,7 +217,7 @@ impl World<'_> {
             return Err(Rule::LinkStartsAfterResult);
         }
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
-            stream.settle(id, Res::Bytes(count));
+            stream.took_at_least(id, least, most);
         }
         let request = self.request_mut(next);
         request.waited = true;

@@ -1,6 +1,6 @@
 //! What a step does for certain, before anything is seen of it.
 
-use super::{Ring, Socket, Tally, World};
+use super::{Ends, Ring, Socket, Tally, World};
 use crate::cqe::Errno;
 use crate::memory::Generation;
 use crate::mutation::Fault;
@@ -156,6 +156,7 @@ impl World<'_> {
     }
 
     fn peer_resets(&mut self, socket: SocketId) {
+        self.ends_mut(socket).broken = self.state.now;
         if let Some(queue) = self.datagrams_mut(socket) {
             queue.queue.clear();
             queue.is_refused = true;
@@ -191,7 +192,18 @@ impl World<'_> {
         }
     }
 
+    /// When the socket ended; one that the program does not have is nobody's.
+    fn ends_mut(&mut self, socket: SocketId) -> &mut Ends {
+        let index = usize::from(socket.0);
+        if index >= self.state.ends.len() {
+            self.give_up("a socket that the program does not have");
+            self.state.ends.resize(index + 1, Ends::default());
+        }
+        &mut self.state.ends[index]
+    }
+
     fn close_own(&mut self, socket: SocketId) {
+        self.ends_mut(socket).closed = self.state.now;
         match self.state.sockets.get_mut(usize::from(socket.0)) {
             Some(Socket::Stream(stream)) => stream.open = false,
             Some(Socket::Datagrams(queue)) => queue.is_open = false,
@@ -208,6 +220,7 @@ impl World<'_> {
     }
 
     fn shut_down(&mut self, socket: SocketId) {
+        self.ends_mut(socket).broken = self.state.now;
         if let Some(queue) = self.datagrams_mut(socket) {
             queue.is_shut = true;
         }

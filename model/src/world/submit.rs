@@ -92,6 +92,8 @@ impl World<'_> {
             canceller: None,
             polls_first: false,
             born: Vec::new(),
+            born_at: self.state.now,
+            imported: false,
             born_drains: self.state.drains,
             born_call: self.state.calls,
             posted: None,
@@ -142,6 +144,11 @@ impl World<'_> {
     fn start_chain(&mut self, chain: &Chain) {
         let Some((head, tail)) = chain.members.split_first() else { return };
         if !chain.failed {
+            // whoever runs a member goes on with the next one
+            for pair in chain.members.windows(2) {
+                let elsewhere = self.request(pair[0]).is_async;
+                self.request_mut(pair[1]).is_async |= elsewhere;
+            }
             self.try_head(*head);
             return;
         }
@@ -163,6 +170,12 @@ impl World<'_> {
             Some(Plan::Send(send)) if send.poll_first => send.clone(),
             _ => return self.try_first(id),
         };
+        if send.imports_first {
+            if self.check_registered(id, &send).is_some() {
+                return self.try_first(id);
+            }
+            self.request_mut(id).imported = true;
+        }
         let socket = match self.find_socket(id, &send) {
             Some(Ok(socket)) if send.retry != Retry::Never => socket,
             _ => return self.try_first(id),
@@ -221,9 +234,11 @@ impl World<'_> {
             }
             let before = self.request(id).before.and_then(|before| self.state.requests.get(&before));
             let waited = before.is_some_and(|before| before.waited);
+            // when the one before it was tried is not known, nor then whether this one was
+            let late = before.is_some_and(|before| before.waited || (before.late && defers));
             let request = self.request_mut(id);
             request.waited |= waited;
-            request.late |= request.polls_first && (defers || request.born_drains != drains);
+            request.late |= late || request.polls_first && (defers || request.born_drains != drains);
             self.try_first(id);
         }
         self.state.beside.clear();
