@@ -65,7 +65,7 @@ deviations! {
         from KernelVersion(6, 10, 0), before None,
         evidence "observed on 6.18; the notification that was linked to another's completes without a packet, so nothing says that it was zero copy",
         so "a single COPIED says little: decide by the share of many, and by requests that begin a packet";
-    /// A send with POLL_FIRST that another thread runs (IOSQE_ASYNC, a chain that its batch leaves open) ends with EAGAIN when the socket can be written at once.
+    /// A send with POLL_FIRST that another thread runs (IOSQE_ASYNC, what is linked behind such, a chain that its batch leaves open) ends with EAGAIN when the socket can be written at once.
     PollFirstAsyncAgain = "send.poll-first-async-again", breaks SendErrorNeedsCause,
         from KernelVersion(5, 19, 0), before None,
         evidence "observed on 6.18, by random programs; io_wq_submit_work tries again without polling, and the send refuses to be tried before a poll",

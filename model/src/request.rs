@@ -113,6 +113,8 @@ pub struct Request {
     pub born: Vec<Generation>,
     /// When it was submitted, in steps begun.
     pub born_at: u32,
+    /// It names registered memory.
+    pub fixed: bool,
     /// Its registered vector was looked up and is kept, whatever becomes of the table.
     pub imported: bool,
     /// How often peers had read when it was submitted.

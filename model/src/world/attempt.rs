@@ -8,7 +8,7 @@ use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::{Counts, May};
 use crate::mutation::Fault;
-use crate::net::{Connection, Room, SocketSend};
+use crate::net::{Connection, REQUEST_OVERHEAD_BYTES, Room, SocketSend, Stream};
 use crate::notice::{Event as NoticeEvent, Used};
 use crate::prepare::{Plan, Retry, SendPlan};
 use crate::program::{End, SocketId, socket_of};
@@ -87,6 +87,11 @@ impl World<'_> {
 
     /// What the first try of a send may come to.
     fn try_send(&mut self, id: RequestId, plan: &SendPlan) -> May {
+        let table_at = self.state.rings[usize::from(self.request(id).ring.0)].changed_at;
+        if plan.fixed.is_some() && self.request(id).late && table_at > self.request(id).born_at {
+            self.give_up("a table that changed while a request was queued");
+            return May::default();
+        }
         let fault = self.check_registered(id, plan);
         let socket = match self.find_socket(id, plan) {
             Some(Ok(socket)) => socket,
@@ -207,7 +212,8 @@ impl World<'_> {
     fn ended_since(&self, id: RequestId, socket: SocketId) -> (bool, bool) {
         let request = self.request(id);
         let ends = self.state.ends.get(usize::from(socket.0)).copied().unwrap_or_default();
-        (request.late && ends.closed > request.born_at, request.late && ends.broken > request.born_at)
+        let broken = ends.shut.max(ends.reset);
+        (request.late && ends.closed > request.born_at, request.late && broken > request.born_at)
     }
 
     /// Errors of a socket that changed since the request may have been tried.
@@ -256,16 +262,20 @@ impl World<'_> {
             Connection::Broken => return May::fail(errno::EPIPE, Rule::SendBrokenPipe),
             Connection::Reset(_) => return after_reset(),
         }
+        let unseen = self.unseen_on(socket, id);
         if len == 0 {
-            return May::exactly(0, Rule::SendZeroIsZero);
+            let polls = plan.poll_first && stream.room_for(unseen) != Room::Enough;
+            return May { waiting: polls, ..May::exactly(0, Rule::SendZeroIsZero) };
         }
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
-        let room = match stream.room_for(mapped) {
+        let defers = self.state.rings[usize::from(self.request(id).ring.0)].defers;
+        let tried_later = self.request(id).is_async || (self.request(id).late && defers);
+        let room = match stream.room_for(mapped.saturating_add(unseen)) {
             Room::Enough if self.request(id).waited && self.request(id).born_drains != self.state.drains => {
                 Room::Unknown
             }
-            // another thread comes to it when there may be room
-            Room::None if self.request(id).is_async && plan.retry == Retry::Never => Room::Unknown,
+            // another thread, or a later enter, comes to it when there may be room
+            Room::None if tried_later && plan.retry == Retry::Never => Room::Unknown,
             room => room,
         };
         if mapped < len
@@ -299,9 +309,14 @@ impl World<'_> {
                 retries: plan.retry == Retry::UntilAll || self.request(id).is_async,
                 zero_copy: plan.notice.is_some(),
             };
-            let reset = self.stream(socket).is_some_and(|s| s.connection != Connection::Open);
-            let room = if may.errors.is_empty() && !reset { room } else { Room::Unknown };
-            if may.bytes.is_some() || may.waiting {
+            let ended = self.stream(socket).is_some_and(|s| s.connection != Connection::Open);
+            // what was taken before a reset is gone
+            let purged = self.stream(socket).is_some_and(Stream::connection_is_reset);
+            let room = if may.errors.is_empty() && !ended { room } else { Room::Unknown };
+            if let Some(notice) = self.request_mut(id).notice.as_mut().filter(|_| purged) {
+                notice.used = Used::Unknown;
+            }
+            if (may.bytes.is_some() || may.waiting) && !purged {
                 let loose = self.request(id).is_async || self.request(id).late;
                 let mut beside = std::mem::take(&mut self.state.beside);
                 if self.request(id).late {
@@ -321,6 +336,19 @@ impl World<'_> {
             }
         }
         may
+    }
+
+    /// What requests count for on a socket that are queued behind others and may have been tried unseen.
+    fn unseen_on(&self, socket: SocketId, id: RequestId) -> u64 {
+        let requests = self.state.requests.iter().filter(|(other, request)| {
+            let before = request.before.and_then(|before| self.state.requests.get(&before));
+            let may_run = before.is_some_and(|b| b.phase == Phase::Queued || b.may.bytes.is_some());
+            let runs = request.is_async || !self.state.rings[usize::from(request.ring.0)].defers;
+            **other != id && request.phase == Phase::Queued && may_run && runs
+        });
+        let here = requests.filter(|(_, request)| self.plan_socket(request) == Some(socket));
+        let charge = here.map(|(_, request)| request.len_bytes.saturating_add(REQUEST_OVERHEAD_BYTES));
+        charge.fold(0, u64::saturating_add)
     }
 
     /// The writers of a socket that are not members of the request's chain before it.

@@ -129,6 +129,8 @@ impl Hits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ring {
     pub(crate) buffers: Buffers,
+    /// When its tables changed, in steps begun.
+    pub(crate) changed_at: u32,
     /// The registered files; `None`: no table.
     pub(crate) files: Option<Vec<Option<SocketId>>>,
     /// Entries on the queue that no enter has consumed.
@@ -156,11 +158,12 @@ pub(crate) struct Tally {
     notified: u32,
 }
 
-/// When a descriptor was closed, and when its connection was reset or shut down; 0: not yet.
+/// When a descriptor was closed, and its connection shut down or reset; 0: not yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ends {
     closed: u32,
-    broken: u32,
+    shut: u32,
+    reset: u32,
 }
 
 /// All that changes.

@@ -69,7 +69,11 @@ impl World<'_> {
             if reset {
                 self.hold_to(pending != Pending::No, Rule::SendResetOnce)?;
             }
-            if pipe && pending == Pending::Yes {
+            // tried after the near end was shut down, and before the reset
+            let request = self.request(id);
+            let was_shut = self.state.ends[usize::from(socket.0)].shut > 0;
+            let earlier = was_shut && (request.is_async || request.late);
+            if pipe && pending == Pending::Yes && !earlier {
                 let other = self.unsettled_on(socket).chain(self.polling(socket)).any(|other| other != id);
                 self.hold_to(other, Rule::SendResetOnce)?;
             }
@@ -169,6 +173,8 @@ impl World<'_> {
             }
         } else if next_phase == Some(Phase::Queued) {
             self.hit(Rule::LinkGoesOn);
+            let ring = usize::from(self.request(next).ring.0);
+            let waited = waited || self.state.rings[ring].defers;
             let request = self.request_mut(next);
             request.waited |= waited;
             request.late = true;
@@ -203,7 +209,7 @@ impl World<'_> {
         let request = self.request_mut(id);
         let Some(next) = request.behind else { return Err(Rule::LinkStartsAfterResult) };
         let Some(counts) = request.may.bytes.as_mut() else { return Err(Rule::LinkStartsAfterResult) };
-        let whole = request.retries || request.short_is_failure;
+        let whole = request.retries || (request.short_is_failure && !request.hard);
         counts.least = if whole { counts.most } else { counts.least.max(read) };
         if request.phase != Phase::Issued || counts.most < read {
             return Err(Rule::LinkStartsAfterResult);

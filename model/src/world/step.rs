@@ -8,7 +8,7 @@ use crate::net::{Connection, Holds, Room};
 use crate::notice::Used;
 use crate::profile::Feature;
 use crate::program::{Register, RingId, SocketId, Step};
-use crate::request::{Event, Phase, RequestId};
+use crate::request::{Event, Phase, Request, RequestId};
 use crate::rules::Rule;
 use crate::trace::RoomReport;
 use crate::{abi::errno, may::Counts};
@@ -74,6 +74,9 @@ impl World<'_> {
                 }
             }
             Step::Settle => {
+                for i in 0..self.state.rings.len() {
+                    self.run_work(RingId(i as u8));
+                }
                 for i in 0..self.state.sockets.len() {
                     self.peer_reads(SocketId(i as u16));
                 }
@@ -148,15 +151,15 @@ impl World<'_> {
             }
         }
         for id in self.waiting_on(|(_, on)| on == Some(socket)) {
-            let ring = self.request(id).ring;
-            if !self.state.rings[usize::from(ring.0)].defers {
+            let request = self.request(id);
+            if request.is_async || !self.state.rings[usize::from(request.ring.0)].defers {
                 self.try_again(id);
             }
         }
     }
 
     fn peer_resets(&mut self, socket: SocketId) {
-        self.ends_mut(socket).broken = self.state.now;
+        self.ends_mut(socket).reset = self.state.now;
         if let Some(queue) = self.datagrams_mut(socket) {
             queue.queue.clear();
             queue.is_refused = true;
@@ -220,7 +223,7 @@ impl World<'_> {
     }
 
     fn shut_down(&mut self, socket: SocketId) {
-        self.ends_mut(socket).broken = self.state.now;
+        self.ends_mut(socket).shut = self.state.now;
         if let Some(queue) = self.datagrams_mut(socket) {
             queue.is_shut = true;
         }
@@ -234,8 +237,11 @@ impl World<'_> {
     /// Requests that wait for room find out that there will be none.
     fn fail_waiting(&mut self, socket: SocketId, errors: &[(Errno, Rule)]) {
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
+            let defers = self.state.rings[usize::from(self.request(id).ring.0)].defers;
             let request = self.request_mut(id);
-            if !request.may.waiting && !request.is_async && !request.late {
+            // where work is deferred, it has not seen yet why it will fail
+            let deferred = defers && request.waited && !request.may.errors.is_empty();
+            if !request.may.waiting && !request.is_async && !request.late && !deferred {
                 continue;
             }
             let waited = std::mem::take(&mut request.may.waiting);
@@ -245,7 +251,8 @@ impl World<'_> {
             }
             if let (Some(counts), true) = (&mut request.may.bytes, request.retries && waited) {
                 // tried more than once: what was taken before the end is what it reports
-                *counts = Counts { least: 1, rule: Rule::SendPartialOnFailure, ..*counts };
+                let least = counts.most.min(1);
+                *counts = Counts { least, rule: Rule::SendPartialOnFailure, ..*counts };
             }
         }
     }
@@ -254,6 +261,7 @@ impl World<'_> {
         if self.ring_mut(ring).is_none() {
             return;
         }
+        self.state.rings[usize::from(ring.0)].changed_at = self.state.now;
         let sockets = self.law.program.sockets.len();
         let closed: Vec<u16> = (0..sockets as u16).filter(|i| !self.is_open(SocketId(*i))).collect();
         let Some(state) = self.state.rings.get_mut(usize::from(ring.0)) else { return };
@@ -304,11 +312,24 @@ impl World<'_> {
         {
             self.give_up("a table that is unregistered while requests may use it, which waits for them here");
         }
-        let looked_up_late =
-            self.state.requests.values().any(|r| r.ring == ring && r.is_async && r.phase != Phase::Done);
-        if looked_up_late {
+        let is_gain = matches!(what, Register::Buffers(_) | Register::SparseBuffers(_) | Register::Files(_));
+        let open = |r: &&mut Request| r.ring == ring && r.phase != Phase::Done && !r.imported;
+        let looks_up = |r: &Request| r.is_async || r.late || r.may.waiting;
+        let mut gained = false;
+        for request in self.state.requests.values_mut().filter(open).filter(|r| looks_up(r)) {
+            gained |= is_gain && (request.is_async || (request.late && request.fixed));
+            if request.fixed && !is_gain && (request.is_async || request.polls_first) {
+                // when it is tried the table may be another one
+                request.may.errors.push((Errno(errno::EFAULT), Rule::BufIndexFilled));
+            }
+        }
+        if gained || (self.has_async(ring) && matches!(what, Register::UnregisterFiles)) {
             self.give_up("a table that changes under a request of another thread");
         }
+    }
+
+    fn has_async(&self, ring: RingId) -> bool {
+        self.state.requests.values().any(|r| r.ring == ring && r.is_async && r.phase != Phase::Done)
     }
 
     /// A completion with this user data was seen.

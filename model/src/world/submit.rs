@@ -94,6 +94,7 @@ impl World<'_> {
             born: Vec::new(),
             born_at: self.state.now,
             imported: false,
+            fixed: false,
             born_drains: self.state.drains,
             born_call: self.state.calls,
             posted: None,
@@ -115,6 +116,7 @@ impl World<'_> {
                     request.short_is_failure = send.short_is_failure;
                     request.retries = send.retry == Retry::UntilAll;
                     request.polls_first = send.poll_first;
+                    request.fixed = send.fixed.is_some();
                     if send.poll_first {
                         request.born.clone_from(&self.state.generations);
                     }
@@ -234,11 +236,10 @@ impl World<'_> {
             }
             let before = self.request(id).before.and_then(|before| self.state.requests.get(&before));
             let waited = before.is_some_and(|before| before.waited);
-            // when the one before it was tried is not known, nor then whether this one was
-            let late = before.is_some_and(|before| before.waited || (before.late && defers));
             let request = self.request_mut(id);
-            request.waited |= waited;
-            request.late |= late || request.polls_first && (defers || request.born_drains != drains);
+            // when the one before it was tried is not known, nor then when this one was
+            request.late |= waited || request.polls_first && (defers || request.born_drains != drains);
+            request.waited |= waited || defers;
             self.try_first(id);
         }
         self.state.beside.clear();
@@ -249,7 +250,8 @@ impl World<'_> {
         let requests = self.state.requests.iter();
         let ready = requests.filter(|(_, request)| {
             let before = request.before.and_then(|b| self.state.requests.get(&b));
-            let free = before.is_none_or(Request::surely_goes_on);
+            let known = |before: &Request| !(before.late && self.state.rings[usize::from(ring.0)].defers);
+            let free = before.is_none_or(|before| before.surely_goes_on() && known(before));
             let full = request.polls_first && self.is_full(request);
             request.ring == ring && request.phase == Phase::Queued && free && !full
         });
