@@ -101,6 +101,8 @@ pub struct Request {
     pub short_is_failure: bool,
     /// It is tried again until all is taken (`MSG_WAITALL`).
     pub retries: bool,
+    /// It fails where there is no room (`MSG_DONTWAIT`).
+    pub never_waits: bool,
     /// Its success posts nothing (`IOSQE_CQE_SKIP_SUCCESS`).
     pub silent: bool,
     /// Another thread runs it, at any time until its result is seen (`IOSQE_ASYNC`).

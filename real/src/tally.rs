@@ -94,6 +94,9 @@ impl Tally {
                 count.notifications += 1;
             } else if cqe.flags & cqe_flag::MORE == 0 {
                 count.results += 1;
+                // A cancelled one may notify all the same, and must not pay for its namesake.
+                let cancelled = cqe.res == -libc::ECANCELED && count.notifies == Some(cqe.user_data);
+                count.notifications_due += u32::from(cancelled);
             } else {
                 count.announced += 1;
                 // Of other requests it is one of several results, and the last has no `MORE`.

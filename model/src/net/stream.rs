@@ -135,9 +135,13 @@ impl Stream {
         beside: &[RequestId],
     ) {
         let len = send.len_bytes;
-        let free = |w: &&Writer| !w.is_settled() || beside.contains(&w.request);
-        let unordered = self.writers.iter().filter(free).map(|w| w.request).collect();
+        let free = |w: &Writer| !w.is_settled() || beside.contains(&w.request);
+        let unordered = self.writers.iter().filter(|w| free(w)).map(|w| w.request).collect();
         let joined = send.zero_copy && self.writers.iter().any(|w| w.accepted.1 > w.read);
+        for earlier in self.writers.iter_mut().filter(|w| free(w)) {
+            // its bytes may come behind those of this one
+            earlier.joined |= send.zero_copy && earlier.send.zero_copy;
+        }
         let accepted = match room {
             Room::Enough if !loose => (len, len),
             Room::None => (0, 0),
@@ -162,6 +166,17 @@ impl Stream {
             writer.holds = self.holds_of_next(&writer);
         }
         self.writers.push(writer);
+    }
+
+    /// What was promised room and may not have been tried yet is promised none any more; the requests.
+    pub fn lose_room(&mut self) -> Vec<RequestId> {
+        let untried = self.writers.iter_mut().filter(|w| w.loose && w.read == 0 && w.accepted.0 == 0);
+        let lost = untried.map(|writer| {
+            writer.least = 1;
+            writer.send.retries = true;
+            writer.request
+        });
+        lost.collect()
     }
 
     /// Whether the bytes of a request that comes behind all others leave by themselves.

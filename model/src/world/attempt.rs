@@ -96,8 +96,15 @@ impl World<'_> {
         let socket = match self.find_socket(id, plan) {
             Some(Ok(socket)) => socket,
             Some(Err(mut may)) => {
+                if self.request(id).is_async && !plan.fixed_file {
+                    self.request_mut(id).socket = socket_of(plan.fd).map(|(socket, _)| socket);
+                }
                 let found = may.errors.iter().all(|(error, _)| error.0 != errno::EBADF);
                 may.errors.extend(fault.filter(|_| plan.imports_first && found));
+                let closed = socket_of(plan.fd).is_some_and(|(socket, _)| self.ended_since(id, socket).0);
+                if closed && !plan.fixed_file && found {
+                    may.errors.push((Errno(errno::EBADF), Rule::SendBadDescriptor));
+                }
                 return may;
             }
             None => return May::default(),
@@ -278,6 +285,9 @@ impl World<'_> {
             Room::None if tried_later && plan.retry == Retry::Never => Room::Unknown,
             room => room,
         };
+        if room == Room::Unknown {
+            self.take_room(socket);
+        }
         if mapped < len
             && let Some(notice) = &mut self.request_mut(id).notice
         {
@@ -306,7 +316,7 @@ impl World<'_> {
                 segments,
                 len_bytes: mapped,
                 // another thread waits for room in the middle of a send
-                retries: plan.retry == Retry::UntilAll || self.request(id).is_async,
+                retries: plan.retry == Retry::UntilAll || (self.request(id).is_async && room != Room::Enough),
                 zero_copy: plan.notice.is_some(),
             };
             let ended = self.stream(socket).is_some_and(|s| s.connection != Connection::Open);
@@ -342,13 +352,33 @@ impl World<'_> {
     fn unseen_on(&self, socket: SocketId, id: RequestId) -> u64 {
         let requests = self.state.requests.iter().filter(|(other, request)| {
             let before = request.before.and_then(|before| self.state.requests.get(&before));
-            let may_run = before.is_some_and(|b| b.phase == Phase::Queued || b.may.bytes.is_some());
+            let may_run =
+                before.map_or(request.polls_first, |b| b.phase == Phase::Queued || b.may.bytes.is_some());
             let runs = request.is_async || !self.state.rings[usize::from(request.ring.0)].defers;
             **other != id && request.phase == Phase::Queued && may_run && runs
         });
         let here = requests.filter(|(_, request)| self.plan_socket(request) == Some(socket));
         let charge = here.map(|(_, request)| request.len_bytes.saturating_add(REQUEST_OVERHEAD_BYTES));
         charge.fold(0, u64::saturating_add)
+    }
+
+    /// A send takes the room that was promised to requests of another thread that come to it later.
+    fn take_room(&mut self, socket: SocketId) {
+        let untried = self.stream_mut(socket).map(Stream::lose_room).unwrap_or_default();
+        for id in untried {
+            let Some(request) = self.state.requests.get_mut(&id).filter(|r| r.phase == Phase::Issued) else {
+                continue;
+            };
+            let waits = request.may.errors.is_empty();
+            if let Some(counts) = request.may.bytes.as_mut().filter(|_| !request.retries) {
+                *counts = Counts { least: counts.most.min(1), rule: Rule::SendSomeWhenRoom, ..*counts };
+            }
+            if request.never_waits {
+                request.may.errors.push((Errno(errno::EAGAIN), Rule::SendDontwait));
+            } else {
+                request.may.waiting |= waits;
+            }
+        }
     }
 
     /// The writers of a socket that are not members of the request's chain before it.

@@ -130,7 +130,7 @@ impl World<'_> {
         }
         let whole = Counts { least: len, most: len, rule: Rule::SendWaitallWhole };
         let some = Counts { least: read.max(1), most: len, rule: Rule::SendSomeWhenRoom };
-        let counts = if request.retries { whole } else { some };
+        let counts = if request.retries && request.may.errors.is_empty() { whole } else { some };
         if len > 0 {
             request.may.bytes.get_or_insert(counts);
         }

@@ -87,6 +87,7 @@ impl World<'_> {
             hard: sqe.flags & sqe_flag::HARDLINK != 0,
             short_is_failure: false,
             retries: false,
+            never_waits: false,
             silent: sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0,
             is_async: sqe.flags & sqe_flag::ASYNC != 0,
             canceller: None,
@@ -115,6 +116,7 @@ impl World<'_> {
                     request.notice = send.notice;
                     request.short_is_failure = send.short_is_failure;
                     request.retries = send.retry == Retry::UntilAll;
+                    request.never_waits = send.retry == Retry::Never;
                     request.polls_first = send.poll_first;
                     request.fixed = send.fixed.is_some();
                     if send.poll_first {
