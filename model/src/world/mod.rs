@@ -182,8 +182,6 @@ pub(crate) struct State {
     pub(crate) returns_rule: Rule,
     /// Completions by user data, where a step waits for them.
     pub(crate) tally: BTreeMap<u64, Tally>,
-    /// Steps that were begun.
-    pub(crate) now: u32,
     /// When each socket ended, in steps begun.
     pub(crate) ends: Vec<Ends>,
     /// How often peers have read.
@@ -252,7 +250,6 @@ impl<'a> World<'a> {
             returns: None,
             returns_rule: Rule::RingSubmitCount,
             tally: BTreeMap::new(),
-            now: 0,
             ends: vec![Ends::default(); program.sockets.len()],
             drains: 0,
             drained: 0,

@@ -159,7 +159,7 @@ impl World<'_> {
     }
 
     fn peer_resets(&mut self, socket: SocketId) {
-        self.ends_mut(socket).reset = self.state.now;
+        self.ends_mut(socket).reset = self.state.begun;
         if let Some(queue) = self.datagrams_mut(socket) {
             queue.queue.clear();
             queue.is_refused = true;
@@ -206,7 +206,7 @@ impl World<'_> {
     }
 
     fn close_own(&mut self, socket: SocketId) {
-        self.ends_mut(socket).closed = self.state.now;
+        self.ends_mut(socket).closed = self.state.begun;
         match self.state.sockets.get_mut(usize::from(socket.0)) {
             Some(Socket::Stream(stream)) => stream.open = false,
             Some(Socket::Datagrams(queue)) => queue.is_open = false,
@@ -223,7 +223,7 @@ impl World<'_> {
     }
 
     fn shut_down(&mut self, socket: SocketId) {
-        self.ends_mut(socket).shut = self.state.now;
+        self.ends_mut(socket).shut = self.state.begun;
         if let Some(queue) = self.datagrams_mut(socket) {
             queue.is_shut = true;
         }
@@ -261,7 +261,7 @@ impl World<'_> {
         if self.ring_mut(ring).is_none() {
             return;
         }
-        self.state.rings[usize::from(ring.0)].changed_at = self.state.now;
+        self.state.rings[usize::from(ring.0)].changed_at = self.state.begun;
         let sockets = self.law.program.sockets.len();
         let closed: Vec<u16> = (0..sockets as u16).filter(|i| !self.is_open(SocketId(*i))).collect();
         let Some(state) = self.state.rings.get_mut(usize::from(ring.0)) else { return };

@@ -93,7 +93,7 @@ impl World<'_> {
             canceller: None,
             polls_first: false,
             born: Vec::new(),
-            born_at: self.state.now,
+            born_at: self.state.begun,
             imported: false,
             fixed: false,
             born_drains: self.state.drains,
