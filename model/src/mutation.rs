@@ -32,8 +32,6 @@ pub enum Fault {
     BoundsUnchecked,
     /// Usage is reported though nobody asked.
     UsageUnasked,
-    /// A call that only submits moves completions that waited into the queue.
-    SubmitFlushes,
 }
 
 impl Fault {
@@ -47,6 +45,5 @@ impl Fault {
         Fault::RewriteUnseen,
         Fault::BoundsUnchecked,
         Fault::UsageUnasked,
-        Fault::SubmitFlushes,
     ];
 }

@@ -235,11 +235,36 @@ pub(crate) fn read_plainly(world: &mut World<'_>, received: &Received) -> Option
 
 /// The worlds in which a datagram that is on its way has the bytes that were received.
 pub(crate) fn explain_datagram<'a>(world: &World<'a>, received: &Received) -> (Vec<World<'a>>, Option<Rule>) {
+    let mut broken = Rule::DatagramBoundaries;
+    let explained = datagrams(world, received, &mut broken);
+    if !explained.is_empty() {
+        return (explained, Some(broken));
+    }
+    // its sender may be queued behind requests that have succeeded unseen
+    let mut known: BTreeSet<State> = BTreeSet::new();
+    let mut open = vec![world.clone()];
+    while let Some(world) = open.pop().filter(|_| known.len() <= WIDTH_MAX) {
+        for decision in world.hidden(received.socket) {
+            let mut next = world.clone();
+            if next.after(decision).is_err() || !known.insert(next.state.clone()) {
+                continue;
+            }
+            let explained = datagrams(&next, received, &mut broken);
+            if !explained.is_empty() {
+                return (explained, Some(broken));
+            }
+            open.push(next);
+        }
+    }
+    (Vec::new(), Some(broken))
+}
+
+/// The worlds in which a datagram that is on its way is the one that was received.
+fn datagrams<'a>(world: &World<'a>, received: &Received, broken: &mut Rule) -> Vec<World<'a>> {
     let socket = received.socket;
     let queue = world.datagrams(socket).map_or(&[][..], |queue| &queue.queue);
     let total: u64 = received.runs.iter().map(Run::len_bytes).fold(0, u64::saturating_add);
     let mut explained = Vec::new();
-    let mut broken = Rule::DatagramBoundaries;
     for (index, datagram) in queue.iter().enumerate() {
         if datagram.len_bytes != total || !is_made_of(world, &datagram.segments, &received.runs) {
             continue;
@@ -247,10 +272,10 @@ pub(crate) fn explain_datagram<'a>(world: &World<'a>, received: &Received) -> (V
         let mut next = world.clone();
         match next.after(Decision::Datagram { socket, index }) {
             Ok(()) => explained.push(next),
-            Err(rule) => broken = rule,
+            Err(rule) => *broken = rule,
         }
     }
-    (explained, Some(broken))
+    explained
 }
 
 /// Whether runs have the bytes of segments, in contents that these allow.

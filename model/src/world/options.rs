@@ -6,7 +6,8 @@ use crate::cqe::{Errno, Res, Usage};
 use crate::memory::Generation;
 use crate::mutation::Mutation;
 use crate::net::Writer;
-use crate::program::{RingId, SocketId};
+use crate::prepare::Plan;
+use crate::program::{RingId, SocketId, socket_of};
 use crate::request::{Phase, Request, RequestId};
 
 /// Errors that a wrong kernel is imagined to report.
@@ -172,8 +173,12 @@ impl World<'_> {
 
     pub(super) fn plan_socket(&self, request: &Request) -> Option<SocketId> {
         match request.plan.as_ref()? {
-            crate::prepare::Plan::Send(plan) => crate::program::socket_of(plan.fd).map(|(socket, _)| socket),
-            crate::prepare::Plan::Nop | crate::prepare::Plan::Cancel { .. } => None,
+            Plan::Send(plan) if plan.fixed_file => {
+                let files = self.state.rings[usize::from(request.ring.0)].files.as_ref()?;
+                files.get(usize::try_from(plan.fd).ok()?).copied().flatten()
+            }
+            Plan::Send(plan) => socket_of(plan.fd).map(|(socket, _)| socket),
+            Plan::Nop | Plan::Cancel { .. } => None,
         }
     }
 }
