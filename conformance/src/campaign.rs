@@ -97,7 +97,7 @@ pub struct Totals {
 #[derive(Debug, Serialize, Deserialize)]
 struct Checkpoint {
     seed: u64,
-    features: u32,
+    features: u64,
     /// Programs below this number are done.
     next: u64,
     totals: Totals,

@@ -69,8 +69,7 @@ fn a_step_knows_its_line() {
             let line = |n: u32| found.text.lines().nth(n as usize - 1).unwrap_or("");
             for expectation in &lowered.expectations {
                 let keyword = match &expectation.what {
-                    Expected::Completions(expect) if expect.peek.is_none() => "expect",
-                    Expected::Completions(_) | Expected::Overflow(_) => "peek",
+                    Expected::Completions(_) => "expect",
                     Expected::Arrivals(_) => "received",
                     Expected::Returned(_) => continue,
                 };

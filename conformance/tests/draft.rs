@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use uringspec::draft::{Draft, Features};
 use uringspec_model::choices::{Choices, Seeded};
+use uringspec_model::profile::Profile;
 use uringspec_model::program::{Program, SocketId, Step};
+use uringspec_real::may_run;
 
 /// Bytes of any kind: random, all alike, few.
 fn bytes(number: u64) -> Vec<u8> {
@@ -48,4 +50,19 @@ fn any_bytes_are_a_program() {
         check_shape(&draft.resolve(), number);
         check_shape(&draft.resolve_with(Features::all()), number);
     }
+}
+
+#[test]
+fn programs_may_be_run_live() {
+    let opcodes = Profile::v6_18().opcodes;
+    let mut refused = 0;
+    for number in 0..20_000 {
+        let draft = Draft::from_bytes(&bytes(number));
+        if let Err(why) = may_run(&draft.resolve(), opcodes) {
+            panic!("{number}: {why}");
+        }
+        refused += u64::from(may_run(&draft.resolve_with(Features::all()), opcodes).is_err());
+    }
+    // what lies where a message header is looked for may be any bytes
+    assert!(refused < 200, "{refused} programs with any values in their entries would not be run");
 }

@@ -60,6 +60,12 @@ pub(crate) struct Ground {
     pub(crate) network: Network,
 }
 
+/// Whether a program would be run by a worker with a network of its own, on a kernel that knows the opcodes
+/// below `opcodes`.
+pub fn may_run(program: &Program, opcodes: u8) -> Result<(), Skip> {
+    admit(program, Ground { opcodes, network: Network::Own })
+}
+
 /// Refuses what is not to be run here.
 pub(crate) fn admit(program: &Program, ground: Ground) -> Result<(), Skip> {
     if program.rings.len() > RINGS_MAX || program.sockets.len() > SOCKETS_MAX {
@@ -136,7 +142,6 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
         Step::Submit { ring, .. }
         | Step::Reap { ring, .. }
         | Step::Register { ring, .. }
-        | Step::Peek { ring }
         | Step::Fence { ring } => (Some(ring), None),
         Step::Drain { socket, .. }
         | Step::ResetPeer { socket }

@@ -36,6 +36,7 @@ mod targets;
 mod window;
 pub mod worker;
 
+pub use admit::may_run;
 pub use pool::{Options, Pool, RunError, Worker, WorkerCommand, run};
 pub use probe::probe;
 pub use skip::Skip;

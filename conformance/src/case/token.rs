@@ -316,7 +316,6 @@ const RESERVED: &[&str] = &[
     "files",
     "file",
     "sparse",
-    "overflow",
     "BUFFER_SELECT",
 ];
 

@@ -1,43 +1,51 @@
 //! The entries of a draft.
 
-use uringspec_model::abi::{msg, op, send_flag, sqe_flag};
-use uringspec_model::program::{End, FD_BASE, Iovec, SocketId, fd_of};
+use uringspec_model::abi::{PAGE_BYTES, msg, op, send_flag, sqe_flag};
+use uringspec_model::program::{End, SocketId, SocketKind, SocketSetup, fd_of};
 use uringspec_model::sqe::Sqe;
 
+use super::anything;
 use super::memory::{Header, Memory};
+use super::odd::{self, Oddity};
+use super::tables::Tables;
 use super::{EntryDraft, Features, PieceDraft};
 
-/// Bits of `EntryDraft::flags`.
+/// Bits of `EntryDraft::flags`; several together are seldom.
 mod bit {
-    pub(super) const LINK: u16 = 1;
-    pub(super) const HARDLINK: u16 = 2;
-    pub(super) const WAITALL: u16 = 4;
-    pub(super) const DONTWAIT: u16 = 8;
-    pub(super) const USAGE: u16 = 16;
-    pub(super) const FIXED: u16 = 32;
-    pub(super) const NOSIGNAL: u16 = 64;
-    pub(super) const MORE: u16 = 128;
-    pub(super) const POLL_FIRST: u16 = 256;
-    pub(super) const SKIP: u16 = 512;
-    /// All of these together, so that it is seldom.
-    pub(super) const TWIN: u16 = 0x1c00;
-    pub(super) const ASYNC: u16 = 0xc000;
-    pub(super) const FAR: u16 = 0x3400;
+    pub(super) const LINK: u32 = 1;
+    pub(super) const HARDLINK: u32 = 2;
+    pub(super) const WAITALL: u32 = 4;
+    pub(super) const DONTWAIT: u32 = 8;
+    pub(super) const USAGE: u32 = 16;
+    pub(super) const FIXED: u32 = 32;
+    pub(super) const NOSIGNAL: u32 = 64;
+    pub(super) const MORE: u32 = 128;
+    pub(super) const POLL_FIRST: u32 = 256;
+    pub(super) const SKIP: u32 = 512;
+    pub(super) const FIXED_FILE: u32 = 1024;
+    pub(super) const TWIN: u32 = 0x3800;
+    pub(super) const ASYNC: u32 = 0xc000;
+    pub(super) const FAR: u32 = 0x7_0000;
+    pub(super) const NO_PIECES: u32 = 0xf0_0000;
+    pub(super) const NO_POSITION: u32 = 0x300_0000;
 }
 
-/// From here on `EntryDraft::odd` makes an entry wrong; below, it is as it should be.
-const ODD: u8 = 200;
-/// Fields of which one bit is turned.
-const FLIPS: u8 = 12;
+/// Pages of a zero-copy datagram of which the model still says something.
+const DATAGRAM_PAGES: u64 = 17;
 
 /// What an entry is made with.
 pub(super) struct Surroundings<'a> {
     pub(super) features: Features,
-    pub(super) sockets: usize,
+    pub(super) sockets: &'a [SocketSetup],
     pub(super) memory: &'a mut Memory,
-    /// The registered buffers, as far as registering them went well.
-    pub(super) table: &'a [Iovec],
+    pub(super) tables: &'a Tables,
+    /// User data of requests on the same ring that may still be there.
+    pub(super) alive: &'a [u64],
     pub(super) user_data: u64,
+    /// It is behind nothing that may fail or has to be waited for.
+    pub(super) alone: bool,
+    /// Whether a send of so many bytes on a socket succeeds at once.
+    pub(super) is_sure: &'a dyn Fn(SocketId, u64) -> bool,
 }
 
 /// An entry, and what the draft has to know of it to go on.
@@ -49,52 +57,13 @@ pub(super) struct Entry {
     pub(super) may_stop: bool,
 }
 
-/// What is wrong with an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Oddity {
-    Nothing,
-    Fault,
-    Flip,
-    Descriptor,
-    Header,
-    Opcode,
-    Beyond,
-}
-
-fn oddity(draft: &EntryDraft, features: Features) -> Oddity {
-    if draft.odd < ODD {
-        return Oddity::Nothing;
-    }
-    let possible = [
-        (Features::FAULTS, Oddity::Fault),
-        (Features::NONSENSE, Oddity::Flip),
-        (Features::DESCRIPTORS, Oddity::Descriptor),
-        (Features::HEADERS, Oddity::Header),
-        (Features::OPCODES, Oddity::Opcode),
-        (Features::BEYOND, Oddity::Beyond),
-    ];
-    let chosen = possible[usize::from(draft.odd - ODD) % possible.len()];
-    if features.contains(chosen.0) { chosen.1 } else { Oddity::Nothing }
-}
-
-fn opcode(draft: &EntryDraft, features: Features) -> u8 {
-    let zero_copy = features.contains(Features::ZERO_COPY);
-    let vectors = features.contains(Features::VECTORS);
-    match draft.opcode % 8 {
-        1..=3 if zero_copy => op::SEND_ZC,
-        4 | 5 if zero_copy && vectors => op::SENDMSG_ZC,
-        6 if vectors => op::SENDMSG,
-        7 => op::NOP,
-        _ => op::SEND,
-    }
-}
-
 /// The entry of a draft.
 pub(super) fn entry(draft: &EntryDraft, around: &mut Surroundings<'_>) -> Entry {
     let features = around.features;
-    let oddity = oddity(draft, features);
-    let mut sqe = Sqe { opcode: opcode(draft, features), user_data: around.user_data, ..Sqe::default() };
-    let has = |bits: u16, feature: Features| draft.flags & bits == bits && features.contains(feature);
+    let oddity = odd::oddity(draft, features);
+    let mut sqe = Sqe { user_data: around.user_data, ..Sqe::default() };
+    sqe.opcode = opcode(draft, around);
+    let has = |bits: u32, feature: Features| draft.flags & bits == bits && features.contains(feature);
     if has(bit::LINK, Features::LINKS) {
         sqe.flags |= sqe_flag::LINK;
     } else if has(bit::HARDLINK, Features::HARDLINKS) {
@@ -103,37 +72,134 @@ pub(super) fn entry(draft: &EntryDraft, around: &mut Surroundings<'_>) -> Entry 
     if has(bit::ASYNC, Features::ASYNC) {
         sqe.flags |= sqe_flag::ASYNC;
     }
-    if has(bit::SKIP, Features::SKIP) {
-        sqe.flags |= sqe_flag::CQE_SKIP_SUCCESS;
-    }
-    if has(bit::TWIN, Features::TWINS) {
+    // which of two alike a cancel finds is not known
+    if has(bit::TWIN, Features::TWINS) && !features.contains(Features::CANCEL) {
         sqe.user_data = sqe.user_data.saturating_sub(1);
     }
     let mut sends = None;
-    if sqe.opcode != op::NOP {
-        let socket = SocketId((usize::from(draft.socket) % around.sockets) as u16);
-        sqe.fd = fd_of(socket, End::Near);
-        send_flags(draft, features, &mut sqe);
-        let len = place(draft, oddity, &mut sqe, around);
-        if oddity == Oddity::Nothing {
-            sends = Some((socket, len));
+    match sqe.opcode {
+        op::NOP => {}
+        op::ASYNC_CANCEL => {
+            let known = around.alive.len().max(1);
+            let target = around.alive.get(usize::from(draft.socket) % known).copied();
+            sqe.addr = target.filter(|_| oddity != Oddity::Fault).unwrap_or(u64::from(draft.detail) << 32);
         }
+        _ => sends = send(draft, oddity, &mut sqe, around),
     }
-    if has(bit::FAR, Features::FAR) && sqe.opcode != op::NOP {
+    if has(bit::FAR, Features::FAR) && sends.is_some() {
         sqe.fd += 1;
         sends = None;
     }
-    disturb(oddity, draft.detail, &mut sqe);
-    Entry { sqe, sends, may_stop: oddity != Oddity::Nothing || sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0 }
+    if has(bit::SKIP, Features::SKIP) && may_skip(&sqe, oddity, sends, around)
+        || has(bit::SKIP, Features::SKIP_WAITING)
+    {
+        sqe.flags |= sqe_flag::CQE_SKIP_SUCCESS;
+    }
+    odd::disturb(oddity, draft.detail, &mut sqe);
+    if features.contains(Features::ANYTHING) && draft.odd % 4 == 3 {
+        anything::change(draft, &mut sqe);
+        sends = None;
+    }
+    let may_stop = oddity != Oddity::Nothing
+        || features.contains(Features::ANYTHING)
+        || sqe.is_zero_copy() && sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0;
+    Entry { sqe, sends, may_stop }
 }
 
-fn send_flags(draft: &EntryDraft, features: Features, sqe: &mut Sqe) {
-    let has = |bits: u16, feature: Features| draft.flags & bits == bits && features.contains(feature);
+/// Whether it is certain what becomes of an entry, so that its success may post nothing.
+fn may_skip(sqe: &Sqe, oddity: Oddity, sends: Option<(SocketId, u64)>, around: &Surroundings<'_>) -> bool {
+    let waits = sqe.flags & sqe_flag::ASYNC != 0
+        || sqe.op_flags & msg::DONTWAIT != 0
+        || sqe.ioprio & send_flag::POLL_FIRST != 0
+        || sqe.links() && around.features.contains(Features::OPEN);
+    let certain = match (sends, oddity) {
+        (Some((socket, len)), Oddity::Nothing) => (around.is_sure)(socket, len),
+        (None, Oddity::Nothing) => sqe.opcode == op::NOP,
+        (_, oddity) => oddity == Oddity::Descriptor && sqe.opcode != op::ASYNC_CANCEL,
+    };
+    certain && !waits && around.alone && !sqe.is_zero_copy()
+}
+
+fn opcode(draft: &EntryDraft, around: &Surroundings<'_>) -> u8 {
+    let has = |feature| around.features.contains(feature);
+    let (zero_copy, vectors, writes) =
+        (has(Features::ZERO_COPY), has(Features::VECTORS), has(Features::WRITES));
+    match draft.opcode % 16 {
+        1..=3 if zero_copy => op::SEND_ZC,
+        4..=6 if zero_copy && vectors => op::SENDMSG_ZC,
+        7 | 8 if vectors => op::SENDMSG,
+        9 => op::NOP,
+        10 if writes => op::WRITE,
+        11 if writes && vectors => op::WRITEV,
+        12 if writes && around.tables.filled().next().is_some() => op::WRITE_FIXED,
+        13 | 14 if has(Features::CANCEL) => op::ASYNC_CANCEL,
+        _ => op::SEND,
+    }
+}
+
+fn is_write(opcode: u8) -> bool {
+    matches!(opcode, op::WRITE | op::WRITEV | op::WRITE_FIXED)
+}
+
+fn is_fixed(sqe: &Sqe) -> bool {
+    sqe.opcode == op::WRITE_FIXED || sqe.is_zero_copy() && sqe.ioprio & send_flag::FIXED_BUF != 0
+}
+
+/// Makes a send or write of the entry; the socket and how many bytes, if nothing is wrong with it.
+fn send(
+    draft: &EntryDraft,
+    oddity: Oddity,
+    sqe: &mut Sqe,
+    around: &mut Surroundings<'_>,
+) -> Option<(SocketId, u64)> {
+    let socket = address(draft, sqe, around);
+    let kind = around.sockets[usize::from(socket.unwrap_or(SocketId(0)).0)].kind;
+    if is_write(sqe.opcode) && kind == SocketKind::NotASocket {
+        sqe.opcode = op::SEND;
+    }
+    let datagrams = matches!(kind, SocketKind::Udp4 | SocketKind::Udp6);
+    if is_write(sqe.opcode) {
+        if draft.flags & bit::NO_POSITION == bit::NO_POSITION {
+            sqe.off = u64::MAX;
+        }
+    } else {
+        send_flags(draft, around.features, datagrams, sqe);
+    }
+    let ranges = place(draft, oddity, sqe, around);
+    let pages = |(addr, len): &(u64, u64)| (addr % PAGE_BYTES + len.min(&(1 << 32))).div_ceil(PAGE_BYTES);
+    let long = || ranges.iter().map(pages).fold(0, u64::saturating_add) > DATAGRAM_PAGES;
+    if datagrams && sqe.is_zero_copy() && long() {
+        let plain = if sqe.opcode == op::SEND_ZC { op::SEND } else { op::SENDMSG };
+        (sqe.opcode, sqe.ioprio, sqe.buf_index) = (plain, 0, 0);
+    }
+    let len = ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
+    let nameless = is_fixed(sqe) && around.tables.filled().next().is_none();
+    socket.filter(|_| oddity == Oddity::Nothing && !nameless).map(|socket| (socket, len))
+}
+
+/// Gives a send its descriptor; the socket that is.
+fn address(draft: &EntryDraft, sqe: &mut Sqe, around: &Surroundings<'_>) -> Option<SocketId> {
+    let wants_file = draft.flags & bit::FIXED_FILE != 0;
+    if let Some(files) = around.tables.files.as_ref().filter(|_| wants_file) {
+        sqe.flags |= sqe_flag::FIXED_FILE;
+        // one behind the last now and then
+        let places = files.len() + usize::from(draft.socket > 240);
+        let index = usize::from(draft.socket) % places;
+        sqe.fd = index as i32;
+        return files.get(index).copied().flatten().map(SocketId);
+    }
+    let socket = SocketId((usize::from(draft.socket) % around.sockets.len()) as u16);
+    sqe.fd = fd_of(socket, End::Near);
+    Some(socket)
+}
+
+fn send_flags(draft: &EntryDraft, features: Features, datagrams: bool, sqe: &mut Sqe) {
+    let has = |bits: u32, feature: Features| draft.flags & bits == bits && features.contains(feature);
     let message_flags = [
         (has(bit::WAITALL, Features::WAITALL), msg::WAITALL),
         (has(bit::DONTWAIT, Features::DONTWAIT), msg::DONTWAIT),
         (has(bit::NOSIGNAL, Features::empty()), msg::NOSIGNAL),
-        (has(bit::MORE, Features::MORE), msg::MORE),
+        (has(bit::MORE, Features::MORE) && !datagrams, msg::MORE),
     ];
     sqe.op_flags = message_flags.iter().filter(|(on, _)| *on).fold(0, |sum, (_, flag)| sum | flag);
     if has(bit::POLL_FIRST, Features::POLL_FIRST) {
@@ -147,108 +213,60 @@ fn send_flags(draft: &EntryDraft, features: Features, sqe: &mut Sqe) {
     }
 }
 
-/// Gives a send its memory; how many bytes that is.
-fn place(draft: &EntryDraft, oddity: Oddity, sqe: &mut Sqe, around: &mut Surroundings<'_>) -> u64 {
-    let fixed = sqe.ioprio & send_flag::FIXED_BUF != 0;
-    // One behind the last entry now and then, where faults are wanted.
-    let indices = around.table.len() + usize::from(oddity == Oddity::Fault);
-    let index = if indices == 0 { 0 } else { usize::from(draft.detail) % indices };
+/// Gives a send its memory.
+fn place(
+    draft: &EntryDraft,
+    oddity: Oddity,
+    sqe: &mut Sqe,
+    around: &mut Surroundings<'_>,
+) -> Vec<(u64, u64)> {
+    let fixed = is_fixed(sqe);
+    let faulty = oddity == Oddity::Fault;
+    let buffers = if fixed { around.tables.filled().collect() } else { Vec::new() };
+    let buffer = buffers.get(usize::from(draft.detail) % buffers.len().max(1)).copied();
     if fixed {
-        sqe.buf_index = index as u16;
+        sqe.buf_index = match buffer {
+            Some((index, _)) if !faulty => index,
+            // any entry of the table, filled or not, and one behind it
+            _ => {
+                let len = around.tables.buffers.as_ref().map_or(0, Vec::len);
+                (usize::from(draft.detail) % (len + 1)) as u16
+            }
+        };
     }
-    let range = |piece: PieceDraft, memory: &Memory| match around.table.get(index) {
-        Some(buffer) if fixed && oddity == Oddity::Fault && draft.detail.is_multiple_of(3) => {
-            (buffer.addr + buffer.len_bytes / 2, buffer.len_bytes / 2 + 1)
+    let range = |piece: PieceDraft, memory: &Memory| match buffer {
+        Some((_, b)) if faulty && draft.detail.is_multiple_of(3) => {
+            (b.addr + b.len_bytes / 2, b.len_bytes / 2 + 1)
         }
-        Some(buffer) if fixed && oddity != Oddity::Fault => {
-            memory.place(buffer.addr, buffer.len_bytes, piece)
-        }
+        Some((_, b)) if !faulty => memory.place(b.addr, b.len_bytes, piece),
         _ => memory.piece(piece),
     };
-    let faulty = oddity == Oddity::Fault && !fixed;
     let mut ranges: Vec<(u64, u64)> = draft.pieces.iter().map(|piece| range(*piece, around.memory)).collect();
     if ranges.is_empty() {
         ranges.push(range(PieceDraft::default(), around.memory));
     }
-    let vectored = matches!(sqe.opcode, op::SENDMSG | op::SENDMSG_ZC);
-    if faulty {
-        // The last piece, so that what lies before it can be sent.
+    let vectored = matches!(sqe.opcode, op::SENDMSG | op::SENDMSG_ZC | op::WRITEV);
+    if faulty && !fixed {
+        // the last piece, so that what lies before it can be sent
         let at = if vectored { ranges.len() - 1 } else { 0 };
         let piece = draft.pieces.get(at).copied().unwrap_or_default();
         ranges[at] = around.memory.fault(piece, draft.detail);
     }
     if vectored {
-        let wrong = match (oddity, draft.detail % 8) {
-            (Oddity::Header, 0 | 1) => Header::Nowhere,
-            (Oddity::Header, 2) => Header::IovecsNowhere,
-            (Oddity::Header, 3) => Header::TooMany,
-            (Oddity::Header, 4) => Header::LengthSign,
-            (Oddity::Header, 5) => Header::NameLength,
-            (Oddity::Header, _) => Header::ControlLength,
-            (Oddity::Beyond, 0) => Header::Name,
-            _ => Header::Right,
-        };
-        // A message may have no iovecs at all.
-        let count = if draft.flags & 0xf000 == 0x1000 { 0 } else { ranges.len() };
+        // a message may have no pieces at all
+        let count = if draft.flags & bit::NO_PIECES == bit::NO_PIECES { 0 } else { ranges.len() };
         ranges.truncate(count);
-        sqe.addr = around.memory.message(&ranges, wrong);
-        sqe.len = 1;
-        return ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
-    }
-    let (addr, len) = ranges[0];
-    sqe.addr = addr;
-    sqe.len = u32::try_from(len).unwrap_or(u32::MAX);
-    len
-}
-
-/// Makes the entry wrong.
-fn disturb(oddity: Oddity, detail: u8, sqe: &mut Sqe) {
-    match oddity {
-        Oddity::Nothing | Oddity::Fault | Oddity::Header => {}
-        Oddity::Flip => flip(detail, sqe),
-        // Beside the sockets: a number that is free, and negative ones.
-        Oddity::Descriptor => {
-            if sqe.opcode != op::NOP {
-                sqe.fd = [-1, FD_BASE + 900, i32::MIN][usize::from(detail % 3)];
-            }
-            if detail & 0x70 == 0x70 {
-                sqe.flags |= sqe_flag::FIXED_FILE;
-            }
+        let wrong = Header::of(oddity, draft.detail);
+        if sqe.opcode == op::WRITEV {
+            sqe.addr = around.memory.iovecs(&ranges, wrong);
+            sqe.len = if wrong == Header::TooMany { 1025 } else { count as u32 };
+        } else {
+            sqe.addr = around.memory.message(&ranges, wrong);
+            sqe.len = 1;
         }
-        Oddity::Opcode => sqe.opcode = [255, 200, 128, 100][usize::from(detail % 4)],
-        Oddity::Beyond => match detail % 6 {
-            1 => sqe.op_flags |= 1 << (detail / 6 % 32),
-            2 => sqe.ioprio |= send_flag::BUNDLE,
-            3 if sqe.opcode == op::NOP => sqe.op_flags = 1,
-            4 => sqe.flags |= sqe_flag::BUFFER_SELECT,
-            5 => sqe.file_index = 16,
-            _ => {}
-        },
+    } else {
+        ranges.truncate(1);
+        (sqe.addr, sqe.len) = (ranges[0].0, u32::try_from(ranges[0].1).unwrap_or(u32::MAX));
     }
-}
-
-/// Turns a bit of a field that is reserved, or of which only some bits are known.
-fn flip(detail: u8, sqe: &mut Sqe) {
-    let bit = detail / FLIPS;
-    let vectored = matches!(sqe.opcode, op::SENDMSG | op::SENDMSG_ZC);
-    let zero_copy = sqe.is_zero_copy();
-    match detail % FLIPS {
-        0 => sqe.flags |= 0x80,
-        1 => sqe.personality = 1 + u16::from(bit),
-        2 if zero_copy => sqe.pad2 = 1 << bit,
-        3 if zero_copy => sqe.addr3 = 1 << bit,
-        4 if sqe.opcode != op::SEND => sqe.flags |= sqe_flag::BUFFER_SELECT,
-        5 if zero_copy => sqe.flags |= sqe_flag::CQE_SKIP_SUCCESS,
-        6 if vectored => sqe.off = 1 << bit,
-        7 if vectored => sqe.file_index = 1 << bit,
-        7 => sqe.file_index = 0x1_0000 << (bit % 16),
-        8 => sqe.ioprio |= 0x40 << (bit % 10),
-        9 if !zero_copy => sqe.ioprio |= send_flag::REPORT_USAGE,
-        // MULTISHOT is of no use to a send.
-        10 if sqe.opcode != op::NOP => sqe.ioprio |= send_flag::MULTISHOT,
-        11 if sqe.opcode != op::NOP && !vectored => sqe.len |= 0x8000_0000,
-        // What a send does not read.
-        _ if !zero_copy => sqe.buf_index = u16::from(bit),
-        _ => sqe.personality = 0x8000,
-    }
+    ranges
 }

@@ -2,6 +2,7 @@
 
 use uringspec_model::abi::PAGE_BYTES;
 use uringspec_model::memory::{Contents, HexBytes, Protection, Region, WINDOW_BASE};
+use uringspec_model::program::Iovec;
 
 use super::{Features, PieceDraft};
 
@@ -11,7 +12,7 @@ const STRIDE: u64 = 1 << 24;
 pub(super) const DATA_REGIONS: usize = 2;
 /// Sizes of the first regions; the last two only where sends may be big.
 const SIZES: &[u64] = &[4096, 8192, 16_384, 20_000, 70_000, 1 << 20];
-/// Lengths of pieces: the edges of pages, of iovecs and of what a socket holds.
+/// Lengths of pieces: the edges of pages, of iovecs, of packets and of what a socket holds.
 const LENGTHS: &[u64] = &[
     1,
     2,
@@ -31,7 +32,11 @@ const LENGTHS: &[u64] = &[
     16_383,
     16_384,
     16_385,
+    32_767,
     32_768,
+    32_769,
+    65_507,
+    65_508,
     65_535,
     65_536,
     65_537,
@@ -102,6 +107,18 @@ impl Memory {
         });
     }
 
+    /// All of a region; of the first where there is no such.
+    pub(super) fn whole(&self, index: usize) -> Iovec {
+        let region = self.regions.get(index).unwrap_or(&self.regions[0]);
+        Iovec { addr: region.addr, len_bytes: region.len_bytes }
+    }
+
+    /// Whether a buffer lies inside one of the first regions.
+    pub(super) fn holds(&self, iovec: Iovec) -> bool {
+        let mut data = self.regions[..DATA_REGIONS].iter();
+        iovec.len_bytes > 0 && data.any(|region| region.covers(iovec.addr, iovec.len_bytes))
+    }
+
     /// An address and a length inside one of the first regions.
     pub(super) fn piece(&self, piece: PieceDraft) -> (u64, u64) {
         let region = &self.regions[usize::from(piece.region) % DATA_REGIONS];
@@ -136,6 +153,21 @@ impl Memory {
         }
     }
 
+    /// Places an array of iovecs; its address.
+    pub(super) fn iovecs(&mut self, iovecs: &[(u64, u64)], wrong: Header) -> u64 {
+        let base = WINDOW_BASE + self.regions.len() as u64 * STRIDE;
+        if matches!(wrong, Header::Nowhere | Header::IovecsNowhere | Header::TooMany) {
+            return base + STRIDE * 2;
+        }
+        let at = base + self.headers.len() as u64;
+        for (i, (addr, len)) in iovecs.iter().enumerate() {
+            let sign = if wrong == Header::LengthSign && i == 0 { 1 << 63 } else { 0 };
+            self.headers.extend(addr.to_le_bytes());
+            self.headers.extend((len | sign).to_le_bytes());
+        }
+        at
+    }
+
     /// Places a message header with these iovecs; its address.
     pub(super) fn message(&mut self, iovecs: &[(u64, u64)], wrong: Header) -> u64 {
         let base = WINDOW_BASE + self.regions.len() as u64 * STRIDE;
@@ -143,17 +175,11 @@ impl Memory {
         let mut words = [0u64; 7];
         words[2] = at + 56;
         words[3] = iovecs.len() as u64;
-        let mut iovecs = iovecs.to_vec();
         match wrong {
-            Header::Right => {}
+            Header::Right | Header::LengthSign => {}
             Header::Nowhere => return base + STRIDE * 2,
             Header::IovecsNowhere => words[2] = base + STRIDE * 2,
-            Header::TooMany => words[3] = 1025,
-            Header::LengthSign => {
-                if let Some(first) = iovecs.first_mut() {
-                    first.1 |= 1 << 63;
-                }
-            }
+            Header::TooMany => (words[2], words[3]) = (base + STRIDE * 2, 1025),
             Header::NameLength => (words[0], words[1]) = (base, 0x8000_0000),
             Header::ControlLength => words[5] = 0x8000_0000,
             Header::Name => (words[0], words[1]) = (base, 16),
@@ -161,10 +187,7 @@ impl Memory {
         for word in words {
             self.headers.extend(word.to_le_bytes());
         }
-        for (addr, len) in iovecs {
-            self.headers.extend(addr.to_le_bytes());
-            self.headers.extend(len.to_le_bytes());
-        }
+        self.iovecs(iovecs, if wrong == Header::LengthSign { wrong } else { Header::Right });
         at
     }
 

@@ -4,35 +4,41 @@
 //! are, so nothing in it can be invalid: `Draft::resolve` is total, and property tests, fuzz targets
 //! and campaigns share it. Zero is the plainest choice everywhere, so less input is a simpler program.
 
+mod anything;
 mod entry;
 mod features;
 mod memory;
+mod odd;
 mod resolve;
+mod setup;
+mod tables;
 
-pub use features::Features;
+pub use features::{Features, OFF};
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use uringspec_model::program::Program;
 
 /// The most steps, entries of a batch and pieces of a message that bytes are read as.
-const STEPS_MAX: u8 = 8;
+const STEPS_MAX: u8 = 10;
 const ENTRIES_MAX: u8 = 6;
 const PIECES_MAX: u8 = 4;
+/// The most bytes that a draft reads.
+pub const BYTES_MAX: usize = 1024;
 
 /// A program in the making.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
     /// What it makes use of.
-    pub features: u32,
+    pub features: u64,
     /// Entries of the rings' queues.
     pub entries: u8,
     /// Kinds of its rings, from which completions follow, and how large their queues are.
     pub rings: u8,
-    /// Lanes and states of its sockets.
-    pub sockets: u8,
+    /// Kinds, lanes and states of its sockets; the first also tells how many there are.
+    pub sockets: [u8; 3],
     /// Sizes of its regions.
     pub regions: u8,
-    /// Buffers that are registered at the start.
+    /// Buffers and files that are registered at the start.
     pub table: u8,
     /// Its steps.
     pub steps: Vec<StepDraft>,
@@ -56,10 +62,10 @@ pub struct StepDraft {
 pub struct EntryDraft {
     /// Which opcode.
     pub opcode: u8,
-    /// Which socket.
+    /// Which socket, or which request.
     pub socket: u8,
     /// Flags of all kinds.
-    pub flags: u16,
+    pub flags: u32,
     /// Whether something about it is wrong.
     pub odd: u8,
     /// What is.
@@ -82,6 +88,7 @@ pub struct PieceDraft {
 impl Draft {
     /// Reads any bytes; those that are missing count as zeros.
     pub fn from_bytes(bytes: &[u8]) -> Draft {
+        let bytes = &bytes[..bytes.len().min(BYTES_MAX)];
         Draft::arbitrary(&mut Unstructured::new(bytes)).unwrap_or_default()
     }
 

@@ -3,29 +3,25 @@
 //! It errs on the side of patience: where a wait might not end by itself, nothing is waited for, and the
 //! last step, which lets everything go on, ends what is left.
 
-use uringspec_model::abi::{setup, sqe_flag};
+use uringspec_model::abi::{send_flag, sqe_flag};
 use uringspec_model::memory::RegionId;
 use uringspec_model::program::{
-    Amount, Iovec, Lane, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup,
-    SocketState, Step, Until, Want,
+    Amount, Lane, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup, SocketState, Step,
+    Until, Want,
 };
-
 use uringspec_model::sqe::Sqe;
 
 use super::entry::{Surroundings, entry};
 use super::memory::{DATA_REGIONS, Memory};
-use super::{Draft, Features, StepDraft};
+use super::tables::Tables;
+use super::{Draft, Features, StepDraft, setup};
 
-/// Entries of submission queues.
-const SQ_ENTRIES: &[u32] = &[8, 16, 64, 8, 16, 32];
-/// Fewer, where completions are to overflow: as many as one batch has.
-const SQ_ENTRIES_FEW: u32 = 8;
 /// More bytes than this may not leave a socket over loopback by themselves.
 const LEAVES_BYTES: u64 = 24 << 10;
 /// What a request counts for beside its bytes; as the lanes count.
 const REQUEST_BYTES: u64 = 8192;
 
-/// Kinds of steps by the number in a draft; about half of them submit.
+/// Kinds of steps by the number in a draft; nearly half of them submit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Submit,
@@ -41,25 +37,33 @@ enum Kind {
     Close,
     Shutdown,
     Register,
+    Sparse,
+    Update,
     Unregister,
+    Files,
+    UnregisterFiles,
 }
 
 fn kind(number: u8) -> Kind {
-    match number % 28 {
-        0..=11 => Kind::Submit,
-        12 => Kind::Reap,
-        13 => Kind::ReapSeen,
-        14 | 15 => Kind::ReapNow,
-        16 => Kind::Fence,
-        17 => Kind::Drain,
-        18 | 19 => Kind::DrainSome,
-        20 => Kind::Settle,
-        21 | 22 => Kind::Rewrite,
-        23 => Kind::Reset,
-        24 => Kind::Close,
-        25 => Kind::Shutdown,
-        26 => Kind::Register,
-        _ => Kind::Unregister,
+    match number % 32 {
+        0..=12 => Kind::Submit,
+        13 => Kind::Reap,
+        14 => Kind::ReapSeen,
+        15 | 16 => Kind::ReapNow,
+        17 => Kind::Fence,
+        18 => Kind::Drain,
+        19 | 20 => Kind::DrainSome,
+        21 => Kind::Settle,
+        22 | 23 => Kind::Rewrite,
+        24 => Kind::Reset,
+        25 => Kind::Close,
+        26 => Kind::Shutdown,
+        27 => Kind::Register,
+        28 => Kind::Sparse,
+        29 => Kind::Update,
+        30 => Kind::Unregister,
+        _ if number < 128 => Kind::Files,
+        _ => Kind::UnregisterFiles,
     }
 }
 
@@ -75,8 +79,9 @@ struct RingState {
     entries: usize,
     /// The last request, if it surely was consumed.
     last: Option<u64>,
-    table: Vec<Iovec>,
-    has_table: bool,
+    /// Requests that may not be over.
+    alive: Vec<u64>,
+    tables: Tables,
     /// Requests of other threads may look at the tables at any time.
     asynchronous: bool,
 }
@@ -87,13 +92,16 @@ struct Wire {
     waiting: u64,
     /// Bytes that are surely there for the peer to read.
     readable: u64,
+    /// What is sent may have to wait for the peer.
     gated: bool,
+    datagrams: bool,
     reset: bool,
     closed: bool,
 }
 
-struct Resolver {
+struct Resolver<'a> {
     features: Features,
+    setups: &'a [SocketSetup],
     memory: Memory,
     rings: Vec<RingState>,
     sockets: Vec<Wire>,
@@ -103,20 +111,20 @@ struct Resolver {
 
 /// The program of a draft.
 pub(super) fn resolve(draft: &Draft, features: Features) -> Program {
-    let rings = ring_setups(draft, features);
-    let sockets = socket_setups(draft, features);
+    let rings = setup::rings(draft, features);
+    let sockets = setup::sockets(draft, features);
     let mut resolver = Resolver {
         features,
+        setups: &sockets,
         memory: Memory::new(draft.regions, features),
         rings: rings.iter().map(RingState::of).collect(),
         sockets: sockets.iter().map(Wire::of).collect(),
         steps: Vec::new(),
         next_user_data: 1,
     };
-    if features.contains(Features::FIXED) {
-        for ring in 0..rings.len() {
-            resolver.register(ring, draft.table);
-        }
+    for ring in 0..rings.len() {
+        resolver.change_tables(ring, Kind::Register, 0, draft.table);
+        resolver.change_tables(ring, Kind::Files, 0, draft.table / 16);
     }
     for step in &draft.steps {
         resolver.step(step);
@@ -124,46 +132,6 @@ pub(super) fn resolve(draft: &Draft, features: Features) -> Program {
     resolver.end();
     let Resolver { memory, steps, .. } = resolver;
     Program { rings, sockets, regions: memory.finish(), steps, ..Program::default() }
-}
-
-fn ring_setups(draft: &Draft, features: Features) -> Vec<RingSetup> {
-    let overflows = features.contains(Features::OVERFLOW) && draft.entries & 0xc0 == 0xc0;
-    let entries = match overflows {
-        true => SQ_ENTRIES_FEW,
-        false => SQ_ENTRIES[usize::from(draft.entries) % SQ_ENTRIES.len()],
-    };
-    let count = if features.contains(Features::RINGS) { 1 + draft.rings % 2 } else { 1 };
-    (0..count)
-        .map(|index| {
-            let defers = features.contains(Features::DEFER) && draft.rings >> (2 + index) & 1 != 0;
-            RingSetup {
-                entries,
-                cq_entries: overflows.then_some(SQ_ENTRIES_FEW),
-                flags: if defers { setup::SINGLE_ISSUER | setup::DEFER_TASKRUN } else { 0 },
-            }
-        })
-        .collect()
-}
-
-fn socket_setups(draft: &Draft, features: Features) -> Vec<SocketSetup> {
-    let count = if features.contains(Features::SOCKETS) { 1 + draft.sockets % 2 } else { 1 };
-    (0..count)
-        .map(|index| {
-            let byte = draft.sockets >> (1 + 3 * index);
-            let lane = match byte % 8 {
-                1..=3 if features.contains(Features::GATE) => Lane::Gate,
-                4 | 5 if features.contains(Features::GATE_FULL) => Lane::GateFull,
-                _ => Lane::Loopback,
-            };
-            let odd = index > 0 && features.contains(Features::DESCRIPTORS);
-            let (kind, state) = match byte % 8 {
-                6 if odd => (SocketKind::NotASocket, SocketState::Connected),
-                7 if odd => (SocketKind::Tcp4, SocketState::Unconnected),
-                _ => (SocketKind::Tcp4, SocketState::Connected),
-            };
-            SocketSetup { kind, lane, state, sndbuf_bytes: None, rcvbuf_bytes: None }
-        })
-        .collect()
 }
 
 impl RingState {
@@ -175,25 +143,28 @@ impl RingState {
 impl Wire {
     fn of(setup: &SocketSetup) -> Wire {
         let peerless = setup.kind == SocketKind::NotASocket || setup.state == SocketState::Unconnected;
-        Wire { gated: setup.lane != Lane::Loopback, reset: peerless, ..Wire::default() }
+        let gated = setup.lane != Lane::Loopback || setup.sndbuf_bytes.is_some();
+        let datagrams = matches!(setup.kind, SocketKind::Udp4 | SocketKind::Udp6);
+        Wire { gated, datagrams, reset: peerless, ..Wire::default() }
     }
 
     /// Whether what was sent leaves without anybody's doing.
     fn rests(&self) -> bool {
         self.reset || self.waiting == 0 || !self.gated && self.waiting <= LEAVES_BYTES
     }
+
+    /// Whether a send of so many bytes succeeds at once.
+    fn is_sure(&self, len: u64) -> bool {
+        !self.closed && !self.reset && !self.gated && self.waiting + len <= LEAVES_BYTES
+    }
 }
 
-impl Resolver {
-    /// Whether the tables of a ring may change, so that it is certain who sees what.
-    fn may_change_tables(&self, ring: usize) -> bool {
-        self.features.contains(Features::FIXED) && !self.rings[ring].asynchronous
-    }
-
+impl Resolver<'_> {
     fn step(&mut self, draft: &StepDraft) {
         let ring = usize::from(draft.target) % self.rings.len();
         let socket = usize::from(draft.target) % self.sockets.len();
         let id = SocketId(socket as u16);
+        let has = |feature| self.features.contains(feature);
         match kind(draft.kind) {
             Kind::Submit => self.submit(ring, draft),
             Kind::Reap => self.reap(ring, Until::Settled),
@@ -204,10 +175,6 @@ impl Resolver {
                 }
                 None => self.reap(ring, Until::Now),
             },
-            Kind::ReapNow if draft.amount.is_multiple_of(4) => {
-                self.steps.push(Step::Peek { ring: RingId(ring as u8) });
-            }
-            Kind::ReapNow => self.reap(ring, Until::Now),
             Kind::Fence => self.fence(ring),
             Kind::Drain => self.drain(socket, Amount::Everything),
             Kind::DrainSome => {
@@ -216,61 +183,92 @@ impl Resolver {
                 self.drain(socket, Amount::Bytes(amount));
             }
             Kind::Settle => self.settle(),
-            Kind::Rewrite if self.features.contains(Features::REWRITE) => {
-                self.steps
-                    .push(Step::Rewrite { region: RegionId(u16::from(draft.target) % DATA_REGIONS as u16) });
+            Kind::Rewrite if has(Features::REWRITE) => {
+                let region = RegionId(u16::from(draft.target) % DATA_REGIONS as u16);
+                self.steps.push(Step::Rewrite { region });
             }
-            Kind::Reset if self.features.contains(Features::RESET) && !self.sockets[socket].reset => {
+            Kind::Reset if has(Features::RESET) && !self.sockets[socket].reset => {
                 self.steps.push(Step::ResetPeer { socket: id });
                 self.sockets[socket].reset = true;
             }
-            Kind::Close if self.features.contains(Features::CLOSE) && !self.sockets[socket].closed => {
+            Kind::Close if has(Features::CLOSE) && !self.sockets[socket].closed => {
                 self.steps.push(Step::CloseOwn { socket: id });
                 self.sockets[socket].closed = true;
             }
-            Kind::Shutdown if self.features.contains(Features::CLOSE) && !self.sockets[socket].closed => {
+            Kind::Shutdown if has(Features::CLOSE) && !self.sockets[socket].closed => {
                 self.steps.push(Step::ShutdownOwn { socket: id });
                 self.sockets[socket].closed = true;
             }
-            Kind::Register if self.may_change_tables(ring) => self.register(ring, draft.amount),
-            Kind::Unregister if self.may_change_tables(ring) => {
-                let what = Register::UnregisterBuffers;
-                self.steps.push(Step::Register { ring: RingId(ring as u8), what });
-                self.rings[ring].has_table = false;
-                self.rings[ring].table.clear();
-            }
-            Kind::Rewrite
-            | Kind::Reset
-            | Kind::Close
-            | Kind::Shutdown
-            | Kind::Register
-            | Kind::Unregister => {
+            Kind::ReapNow | Kind::Rewrite | Kind::Reset | Kind::Close | Kind::Shutdown => {
                 self.reap(ring, Until::Now);
             }
+            kind => self.change_tables(ring, kind, draft.target, draft.amount),
         }
+    }
+
+    /// Changes a table, unless it would not be certain who sees what.
+    fn change_tables(&mut self, ring: usize, kind: Kind, target: u8, choice: u8) {
+        let has = |feature| self.features.contains(feature);
+        let feature = match kind {
+            Kind::Files | Kind::UnregisterFiles => Features::FILES,
+            Kind::Register => Features::FIXED,
+            _ => Features::FIXED | Features::TABLES,
+        };
+        if self.rings[ring].asynchronous || !has(feature) {
+            return;
+        }
+        let odd = has(Features::FAULTS);
+        let open: Vec<bool> = self.sockets.iter().map(|socket| !socket.closed).collect();
+        let tables = &mut self.rings[ring].tables;
+        let what = match kind {
+            Kind::Sparse => tables.register_sparse(choice, odd),
+            Kind::Update => tables.update(target / 2, choice, odd, &self.memory),
+            Kind::Unregister => {
+                tables.buffers = None;
+                Register::UnregisterBuffers
+            }
+            Kind::Files => tables.register_files(choice, &open),
+            Kind::UnregisterFiles => {
+                tables.files = None;
+                Register::UnregisterFiles
+            }
+            _ => tables.register(choice, odd, &self.memory),
+        };
+        self.steps.push(Step::Register { ring: RingId(ring as u8), what });
     }
 
     fn submit(&mut self, ring: usize, draft: &StepDraft) {
         if self.rings[ring].left + draft.entries.len() > self.rings[ring].entries {
             self.fence(ring);
         }
-        let mut sqes = Vec::with_capacity(draft.entries.len());
+        let mut sqes: Vec<Sqe> = Vec::with_capacity(draft.entries.len());
         let mut may_stop = false;
         for entry_draft in &draft.entries {
-            let mut around = Surroundings {
-                features: self.features,
-                sockets: self.sockets.len(),
-                memory: &mut self.memory,
-                table: &self.rings[ring].table,
-                user_data: self.next_user_data,
-            };
-            let made = entry(entry_draft, &mut around);
+            let alone = !may_stop && !sqes.last().is_some_and(Sqe::links);
+            let sockets = &self.sockets;
+            let is_sure = |socket: SocketId, len| sockets[usize::from(socket.0)].is_sure(len);
+            let made = entry(
+                entry_draft,
+                &mut Surroundings {
+                    features: self.features,
+                    sockets: self.setups,
+                    memory: &mut self.memory,
+                    tables: &self.rings[ring].tables,
+                    alive: &self.rings[ring].alive,
+                    user_data: self.next_user_data,
+                    alone,
+                    is_sure: &is_sure,
+                },
+            );
             self.next_user_data += 1;
             may_stop |= made.may_stop;
             if let Some((socket, len)) = made.sends {
-                let alone = !may_stop && !made.sqe.links() && !sqes.last().is_some_and(Sqe::links);
+                // one that waits to be told of room may not have been tried yet
+                let polls = made.sqe.ioprio & send_flag::POLL_FIRST != 0;
+                let alone = alone && !may_stop && !made.sqe.links() && !polls;
                 self.sends(socket, len, alone);
             }
+            self.rings[ring].alive.push(made.sqe.user_data);
             sqes.push(made.sqe);
         }
         if !self.features.contains(Features::OPEN)
@@ -280,6 +278,7 @@ impl Resolver {
         }
         let is_async = |sqe: &Sqe| sqe.flags & sqe_flag::ASYNC != 0;
         let asynchronous = sqes.iter().any(is_async) || sqes.last().is_some_and(Sqe::links);
+        let silent = sqes.last().is_some_and(|sqe| sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0);
         let state = &mut self.rings[ring];
         state.asynchronous |= asynchronous;
         // A batch that ends early leaves at most all but one; entries that were left before come first.
@@ -287,7 +286,7 @@ impl Resolver {
             state.left += sqes.len().saturating_sub(1);
             state.last = None;
         } else {
-            state.last = sqes.last().map(|sqe| sqe.user_data);
+            state.last = sqes.last().map(|sqe| sqe.user_data).filter(|_| !silent);
         }
         self.steps.push(Step::Submit { ring: RingId(ring as u8), sqes });
     }
@@ -295,9 +294,9 @@ impl Resolver {
     /// A send on a socket, `alone` if nothing but the socket decides what becomes of it.
     fn sends(&mut self, socket: SocketId, len: u64, alone: bool) {
         let state = &mut self.sockets[usize::from(socket.0)];
-        let sure = alone && !state.closed && !state.gated && state.waiting + len <= LEAVES_BYTES;
+        let sure = alone && state.is_sure(len);
         state.waiting += len + if state.gated { REQUEST_BYTES } else { 0 };
-        if sure {
+        if sure && !state.datagrams {
             state.readable += len;
         }
     }
@@ -316,7 +315,7 @@ impl Resolver {
 
     fn drain(&mut self, socket: usize, amount: Amount) {
         let state = &mut self.sockets[socket];
-        if state.reset {
+        if state.reset || state.datagrams && amount != Amount::Everything {
             return;
         }
         match amount {
@@ -338,6 +337,8 @@ impl Resolver {
         }
         for ring in &mut self.rings {
             ring.asynchronous = false;
+            // what is over can be named as well, but not much of it
+            ring.alive.drain(..ring.alive.len().saturating_sub(1));
         }
         self.steps.push(Step::Settle);
     }
@@ -349,34 +350,5 @@ impl Resolver {
             }
         }
         self.settle();
-    }
-
-    fn register(&mut self, ring: usize, choice: u8) {
-        let region = |index: usize| {
-            let region = &self.memory.regions[index];
-            Iovec { addr: region.addr, len_bytes: region.len_bytes }
-        };
-        let (all, more) = (region(0), region(1));
-        let half = Iovec { addr: all.addr + 100, len_bytes: all.len_bytes / 2 };
-        let odd = self.features.contains(Features::FAULTS);
-        let (table, valid) = match choice % 16 {
-            1 => (vec![more, half], true),
-            2 => (vec![all, Iovec::default(), more], true),
-            3 => (vec![half], true),
-            9 if odd => (vec![], false),
-            10 if odd => (vec![all, Iovec { addr: 0, len_bytes: 1 }], false),
-            11 if odd => (vec![region(2)], false),
-            12 if odd => (vec![region(3), all], false),
-            13 if odd => (vec![Iovec { len_bytes: (1 << 30) + 1, ..all }], false),
-            14 if odd => (vec![Iovec { addr: 1 << 47, len_bytes: 4096 }], false),
-            15 if odd => (vec![Iovec { len_bytes: 0, ..all }], false),
-            _ => (vec![all, more], true),
-        };
-        if valid && !self.rings[ring].has_table {
-            self.rings[ring].has_table = true;
-            self.rings[ring].table.clone_from(&table);
-        }
-        let what = Register::Buffers(table);
-        self.steps.push(Step::Register { ring: RingId(ring as u8), what });
     }
 }

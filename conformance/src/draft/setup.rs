@@ -1,0 +1,70 @@
+//! The rings and sockets of a draft.
+
+use uringspec_model::abi::setup;
+use uringspec_model::program::{Lane, RingSetup, SocketKind, SocketSetup, SocketState};
+
+use super::{Draft, Features};
+
+/// Entries of submission queues.
+const SQ_ENTRIES: &[u32] = &[8, 16, 64, 8, 16, 32];
+/// Fewer, where completions are to overflow: as many as one batch has.
+const SQ_ENTRIES_FEW: u32 = 8;
+/// Sizes that send buffers are asked for; the kernel doubles them.
+const SNDBUF_BYTES: &[u32] = &[2304, 8192, 32_768, 65_536, 212_992];
+
+pub(super) fn rings(draft: &Draft, features: Features) -> Vec<RingSetup> {
+    let overflows = features.contains(Features::OVERFLOW) && draft.entries & 0xc0 == 0xc0;
+    let entries = match overflows {
+        true => SQ_ENTRIES_FEW,
+        false => SQ_ENTRIES[usize::from(draft.entries) % SQ_ENTRIES.len()],
+    };
+    let count = if features.contains(Features::RINGS) { 1 + draft.rings % 2 } else { 1 };
+    (0..count)
+        .map(|index| {
+            let defers = features.contains(Features::DEFER) && draft.rings >> (2 + index) & 1 != 0;
+            RingSetup {
+                entries,
+                cq_entries: overflows.then_some(SQ_ENTRIES_FEW),
+                flags: if defers { setup::SINGLE_ISSUER | setup::DEFER_TASKRUN } else { 0 },
+            }
+        })
+        .collect()
+}
+
+pub(super) fn sockets(draft: &Draft, features: Features) -> Vec<SocketSetup> {
+    let several = features.contains(Features::SOCKETS);
+    let count = if several { 1 + usize::from(draft.sockets[0]) * draft.sockets.len() / 256 } else { 1 };
+    draft.sockets[..count].iter().enumerate().map(|(i, byte)| socket(*byte, i > 0, features)).collect()
+}
+
+/// The socket of a byte; `odd` if it may be one that nothing can be sent on.
+fn socket(byte: u8, odd: bool, features: Features) -> SocketSetup {
+    let has = |feature| features.contains(feature);
+    let (v4, v6) = (SocketKind::Tcp4, SocketKind::Tcp6);
+    let (kind, lane) = match byte % 16 {
+        3..=5 if has(Features::GATE) => (v4, Lane::Gate),
+        6 | 7 if has(Features::GATE_FULL) => (v4, Lane::GateFull),
+        8 if has(Features::IPV6) => (v6, Lane::Loopback),
+        9 if has(Features::IPV6 | Features::GATE) => (v6, Lane::Gate),
+        10 if has(Features::UDP) => (SocketKind::Udp4, Lane::Loopback),
+        11 if has(Features::UDP | Features::IPV6) => (SocketKind::Udp6, Lane::Loopback),
+        12 | 13 if has(Features::UNIX) => (SocketKind::UnixStream, Lane::Loopback),
+        14 if odd && has(Features::DESCRIPTORS) => (SocketKind::NotASocket, Lane::Loopback),
+        15 if odd && has(Features::DESCRIPTORS) => return unconnected(byte, features),
+        _ => (v4, Lane::Loopback),
+    };
+    let sized = has(Features::SNDBUF) && lane != Lane::GateFull && kind != SocketKind::NotASocket;
+    let sndbuf_bytes = SNDBUF_BYTES.get(usize::from(byte / 16)).copied().filter(|_| sized);
+    SocketSetup { kind, lane, state: SocketState::Connected, sndbuf_bytes, rcvbuf_bytes: None }
+}
+
+fn unconnected(byte: u8, features: Features) -> SocketSetup {
+    let kind = match byte / 16 % 4 {
+        1 if features.contains(Features::UDP) => SocketKind::Udp4,
+        2 if features.contains(Features::UDP | Features::IPV6) => SocketKind::Udp6,
+        3 if features.contains(Features::UNIX) => SocketKind::UnixStream,
+        _ => SocketKind::Tcp4,
+    };
+    let (lane, state) = (Lane::Loopback, SocketState::Unconnected);
+    SocketSetup { kind, lane, state, sndbuf_bytes: None, rcvbuf_bytes: None }
+}
