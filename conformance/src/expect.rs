@@ -43,6 +43,7 @@ pub fn within(lowered: &Lowered, outcome: &Outcome) -> Result<BTreeSet<Mark>, Mi
     for (index, expectation) in lowered.expectations.iter().enumerate() {
         match &expectation.what {
             Expected::Returned(value) => returned(expectation, *value, outcome)?,
+            Expected::Overflow(set) => overflow(expectation, *set, outcome)?,
             Expected::Completions(expect) => {
                 let block = outcome.blocks.get(&expectation.step);
                 marks.extend(block_within(index, expectation, expect, block.unwrap_or(&Block::default()))?);
@@ -70,6 +71,19 @@ fn returned(expectation: &Expectation, expected: i64, outcome: &Outcome) -> Resu
         came: came.map_or("nothing was returned".into(), |value| words(*value)),
         listed: vec![words(expected)],
     })
+}
+
+fn overflow(expectation: &Expectation, expected: bool, outcome: &Outcome) -> Result<(), Mismatch> {
+    let words = |set: bool| format!("{} outside the queue", if set { "more waits" } else { "nothing waits" });
+    match outcome.overflows.get(&expectation.step) {
+        Some(came) if *came == expected => Ok(()),
+        came => Err(Mismatch {
+            step: expectation.step,
+            line: expectation.line,
+            came: came.map_or("the ring was not asked".into(), |came| words(*came)),
+            listed: vec![words(expected)],
+        }),
+    }
 }
 
 fn block_within(

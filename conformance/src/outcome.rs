@@ -13,6 +13,8 @@ use crate::case::lowered::{Expected, Lowered};
 pub struct Outcome {
     /// What the system calls returned, by step.
     pub returned: BTreeMap<u32, i64>,
+    /// Whether the rings said that completions waited outside their queues, by step.
+    pub overflows: BTreeMap<u32, bool>,
     /// What the `expect` blocks took, by step.
     pub blocks: BTreeMap<u32, Block>,
     /// What the peer read up to each `received` line since the one before it, by step: datagrams each
@@ -43,12 +45,13 @@ impl Outcome {
             match expectation.what {
                 Expected::Completions(_) => _ = outcome.blocks.insert(expectation.step, Block::default()),
                 Expected::Arrivals(_) => _ = outcome.received.insert(expectation.step, Vec::new()),
-                Expected::Returned(_) => {}
+                Expected::Returned(_) | Expected::Overflow(_) => {}
             }
         }
         for seen in &trace.seen {
             match &seen.what {
                 What::Returned(value) => _ = outcome.returned.insert(seen.step, *value),
+                What::Overflow { set, .. } => _ = outcome.overflows.insert(seen.step, *set),
                 What::Cqe(taken) => outcome.take(lowered, seen.step, taken.cqe),
                 What::Received(received) => {
                     let line = lowered.received_at(received.socket, seen.step);

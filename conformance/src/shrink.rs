@@ -95,6 +95,7 @@ fn drop_ends(best: &mut Program, holds: Holds<'_>) {
         Step::Submit { ring, .. }
         | Step::Reap { ring, .. }
         | Step::Register { ring, .. }
+        | Step::Peek { ring }
         | Step::Fence { ring } => *ring == id,
         _ => false,
     };

@@ -164,6 +164,7 @@ pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str,
         Step::Submit { sqes, .. } => {
             sqes.iter().map(|entry| ("submit", sqe(program, names, entry))).collect()
         }
+        Step::Peek { .. } => one("peek", String::new()),
         Step::Reap { until, .. } => one("reap", until_words(until)),
         Step::Register { what, .. } => {
             let (keyword, words) = register(program, names, what);
@@ -245,6 +246,8 @@ pub fn seen(program: &Program, names: &Names, what: &What) -> (&'static str, Str
                 errno.map_or_else(|| value.to_string(), |e| format!("-{}", uringspec_model::cqe::Errno(e))),
             )
         }
+        What::Overflow { set: true, .. } => ("peek", "more waits outside the queue".into()),
+        What::Overflow { set: false, .. } => ("peek", "nothing waits outside the queue".into()),
         What::Cqe(taken) => match names.ring_name(taken.ring).filter(|name| !name.is_empty()) {
             Some(ring) => ("cqe", format!("{}  on {ring}", taken.cqe)),
             None => ("cqe", taken.cqe.to_string()),

@@ -1,30 +1,14 @@
 //! Whatever the bytes are: an error with a place and with what would be accepted, never a panic.
 
+mod refusal;
+
 use std::panic::catch_unwind;
 
-use expect_test::{Expect, expect};
-use uringspec::case::{self, CaseError, print};
+use expect_test::expect;
+use refusal::{HEAD, check, read, shown};
+use uringspec::case::{self, print};
 use uringspec::catalog::{self, Found};
 use uringspec_model::choices::{Choices, Seeded};
-
-/// A case that is fine, so that one bad line in it is the only one.
-const HEAD: &str = "# A sentence.\nsocket A B tcp\nbuffer K 4096\n";
-
-fn read(text: &str) -> Result<(), CaseError> {
-    let found = Found { name: "bad".into(), file: "bad.case".into(), path: None, text: text.into() };
-    found.read().map(|_| ())
-}
-
-#[track_caller]
-fn check(lines: &str, expected: &Expect) {
-    let error = read(&format!("{HEAD}{lines}\n")).expect_err("this must be refused");
-    expected.assert_eq(&shown(&error));
-}
-
-/// The page without the blank before every line, which a snapshot would take for indentation.
-fn shown(error: &CaseError) -> String {
-    error.page(false).lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect()
-}
 
 #[test]
 fn a_keyword_position_lists_the_keywords() {
@@ -40,8 +24,8 @@ fn a_keyword_position_lists_the_keywords() {
             5 |   #1 nop
               `----
              help: expected one of: rules, deviation, thread, needs, rings, ring, socket, buffer, submit,
-                   expect, received, drain, fence, settle, rewrite, reset, close, shutdown, register, update,
-                   unregister, lent, seen, unseen
+                   expect, peek, received, drain, fence, settle, rewrite, reset, close, shutdown, register,
+                   update, unregister, lent, seen, unseen
         "#]],
     );
 }

@@ -69,7 +69,8 @@ fn a_step_knows_its_line() {
             let line = |n: u32| found.text.lines().nth(n as usize - 1).unwrap_or("");
             for expectation in &lowered.expectations {
                 let keyword = match &expectation.what {
-                    Expected::Completions(_) => "expect",
+                    Expected::Completions(expect) if expect.peek.is_none() => "expect",
+                    Expected::Completions(_) | Expected::Overflow(_) => "peek",
                     Expected::Arrivals(_) => "received",
                     Expected::Returned(_) => continue,
                 };

@@ -84,7 +84,7 @@ fn of_the_stated_orders_those_that_are_promised_are_named() {
 #[test]
 fn what_comes_at_other_steps_is_not_left_out() {
     check(
-        "# Late.\nsubmit\n  #1 nop\nexpect\nfence\n",
+        "# Late.\nsubmit\n  #1 nop ASYNC\nexpect\nfence\n",
         &expect![[r#"
             x  3 outcomes, plain and defer rings
                    1  no completion

@@ -43,7 +43,7 @@ pub struct Account {
 
 /// Judges `trace` as `check` does, and says what it makes of each observation.
 pub fn account(program: &Program, profile: &Profile, trace: &Trace, record: Record) -> Account {
-    let law = Law { program, profile, contract: false, mutation: None };
+    let law = Law { partial: record == Record::Partial, ..Law::of(program, profile) };
     let mut judge = Judge::new(law, Some(Notes::new(program, record)));
     let verdict = match judge.walk(trace) {
         Err(verdict) => verdict,

@@ -18,18 +18,18 @@ use crate::world::{Law, World};
 /// Says whether the kernel of `profile` may do what `trace` says it did. Known deviations are
 /// accepted and named.
 pub fn check(program: &Program, profile: &Profile, trace: &Trace) -> Verdict {
-    judge(Law { program, profile, contract: false, mutation: None }, trace)
+    judge(Law::of(program, profile), trace)
 }
 
 /// As `check`, but refuses known deviations: only what the rules promise is accepted.
 pub fn check_contract(program: &Program, profile: &Profile, trace: &Trace) -> Verdict {
-    judge(Law { program, profile, contract: true, mutation: None }, trace)
+    judge(Law { contract: true, ..Law::of(program, profile) }, trace)
 }
 
 /// As `check`, with a deliberate mistake; for tests.
 #[doc(hidden)]
 pub fn check_mutant(program: &Program, profile: &Profile, mutation: Mutation, trace: &Trace) -> Verdict {
-    judge(Law { program, profile, contract: false, mutation: Some(mutation) }, trace)
+    judge(Law { mutation: Some(mutation), ..Law::of(program, profile) }, trace)
 }
 
 /// The walk through a trace.
@@ -215,7 +215,9 @@ impl<'a> Judge<'a> {
             return vec![format!("returned {value}")];
         }
         let mut all = match self.step() {
-            Some(Step::Reap { ring, .. } | Step::Fence { ring }) => world.completions(Some(*ring)),
+            Some(Step::Reap { ring, .. } | Step::Fence { ring } | Step::Peek { ring }) => {
+                world.completions(Some(*ring))
+            }
             Some(Step::Drain { socket, .. }) => world.deliveries(*socket),
             Some(Step::Settle) => {
                 let sockets = 0..program.sockets.len();
@@ -247,10 +249,13 @@ fn fits(program: &Program, what: &What) -> Result<(), String> {
         What::Cqe(seen) if usize::from(seen.ring.0) >= program.rings.len() => {
             return Err(format!("ring {} is not in the program", seen.ring.0));
         }
+        What::Overflow { ring, .. } if usize::from(ring.0) >= program.rings.len() => {
+            return Err(format!("ring {} is not in the program", ring.0));
+        }
         What::Room(report) => report.socket,
         What::Received(received) => received.socket,
         What::PeerEnded { socket, .. } => *socket,
-        What::Cqe(_) | What::Returned(_) | What::GaveUp => return Ok(()),
+        What::Cqe(_) | What::Overflow { .. } | What::Returned(_) | What::GaveUp => return Ok(()),
     };
     let known = usize::from(socket.0) < program.sockets.len();
     if known { Ok(()) } else { Err(format!("socket {} is not in the program", socket.0)) }

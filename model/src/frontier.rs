@@ -57,6 +57,9 @@ impl<'a> Frontier<'a> {
                 Ok(())
             }
             What::Returned(value) => self.keep(|world| world.after(Decision::Return(*value))),
+            What::Overflow { ring, set } => {
+                self.keep(|world| world.after(Decision::Overflow { ring: *ring, set: *set }))
+            }
             What::Cqe(seen) => self.completion(seen.ring, seen.cqe),
             What::Received(received) => self.received(received),
             What::PeerEnded { socket, how } => self.keep(|world| world.peer_ends(*socket, *how)),

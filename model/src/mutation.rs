@@ -32,6 +32,8 @@ pub enum Fault {
     BoundsUnchecked,
     /// Usage is reported though nobody asked.
     UsageUnasked,
+    /// A call that only submits moves completions that waited into the queue.
+    SubmitFlushes,
 }
 
 impl Fault {
@@ -45,5 +47,6 @@ impl Fault {
         Fault::RewriteUnseen,
         Fault::BoundsUnchecked,
         Fault::UsageUnasked,
+        Fault::SubmitFlushes,
     ];
 }

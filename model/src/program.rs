@@ -162,6 +162,12 @@ pub enum Step {
         /// When it may stop.
         until: Until,
     },
+    /// Takes what stands in the queue of completions, without a system call; looks first whether more
+    /// waits outside.
+    Peek {
+        /// The ring.
+        ring: RingId,
+    },
     /// One `io_uring_register`.
     Register {
         /// The ring.

@@ -121,6 +121,10 @@ pub struct Request {
     pub imported: bool,
     /// How often peers had read when it was submitted.
     pub born_drains: u32,
+    /// The call that took it from the submission queue, counted over all rings.
+    pub born_call: u32,
+    /// The call that surely posted its result, while that was not taken.
+    pub posted: Option<u32>,
     /// It was tried at some time between its submission and now.
     pub late: bool,
     /// It may have waited for room, so when it ended is not known; nor, behind such a member of a

@@ -75,6 +75,17 @@ rules! {
     /// A batch ends behind an entry that is refused while it is prepared; those behind it stay queued.
     RingPrepFailureStops = "ring.prep-failure-stops", Kernel("io_uring/io_uring.c", "io_submit_sqes", "6.18");
 
+    /// Completions are taken in the order of their posting: what one call surely posted comes before all that later calls submit.
+    RingPostedInOrder = "ring.posted-in-order", Kernel("io_uring/io_uring.c", "io_cqring_add_overflow", "6.18");
+    /// What was posted and found room can be taken from the queue without a call.
+    RingPostedIsThere = "ring.posted-is-there", Man("io_uring.7", "Completion queue entries");
+    /// A completion that finds no room is not lost: it waits outside the queue, and those that come later wait behind it.
+    RingOverflowWaits = "ring.overflow-waits", Man("io_uring_setup.2", "IORING_FEAT_NODROP");
+    /// While completions wait outside the queue the ring says so by SQ_CQ_OVERFLOW, and otherwise not.
+    RingOverflowFlag = "ring.overflow-flag", Header("linux/io_uring.h", "IORING_SQ_CQ_OVERFLOW");
+    /// An enter with GETEVENTS moves what waits outside the queue into it as far as there is room; a call without it moves nothing.
+    RingEnterFlushes = "ring.enter-flushes", Kernel("io_uring/io_uring.c", "__io_cqring_overflow_flush", "6.18");
+
     // sqe: what any entry may hold.
 
     /// An opcode that the kernel does not have is EINVAL.

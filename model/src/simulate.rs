@@ -26,7 +26,7 @@ pub fn simulate_mutant(
     mutation: Option<Mutation>,
     choices: &mut impl Choices,
 ) -> Trace {
-    let law = Law { program, profile, contract: false, mutation };
+    let law = Law { mutation, ..Law::of(program, profile) };
     let mut walk = Walk::new(law);
     while walk.step < program.steps.len() {
         let ways = walk.ways();
@@ -71,7 +71,7 @@ pub fn explore_mutant(
     mutation: Option<Mutation>,
     states_max: usize,
 ) -> Result<Explored, TooMany> {
-    let law = Law { program, profile, contract: false, mutation };
+    let law = Law { mutation, ..Law::of(program, profile) };
     let mut known: BTreeSet<(usize, State, Vec<Seen>)> = BTreeSet::new();
     let mut outcomes: BTreeSet<Vec<Seen>> = BTreeSet::new();
     let mut found = Explored::default();

@@ -46,6 +46,14 @@ pub enum What {
     Room(RoomReport),
     /// What `io_uring_enter` or `io_uring_register` returned: a count, or a negated errno.
     Returned(i64),
+    /// Whether the ring says that completions wait outside its queue (`IORING_SQ_CQ_OVERFLOW`), before what
+    /// stands in it is taken without a call.
+    Overflow {
+        /// The ring.
+        ring: RingId,
+        /// It says so.
+        set: bool,
+    },
     /// A completion was taken from a ring.
     Cqe(RingCqe),
     /// The peer read bytes of the stream, or one datagram.

@@ -60,15 +60,22 @@ impl<'a> Walk<'a> {
         match step {
             Step::Reap { ring, until } => {
                 ways.extend(self.world.completions(Some(*ring)).into_iter().map(Way::Take));
-                if self.world.may_stop(*ring, until) {
-                    ways.push(Way::End);
-                } else {
+                if !self.world.may_stop(*ring, until) {
                     waits = Some(*ring);
+                } else if self.world.judge_taken(*ring).is_ok() {
+                    ways.push(Way::End);
                 }
             }
-            Step::Fence { ring } => {
+            Step::Peek { ring } if self.world.state.flag_owed.is_some() => {
+                let flags = [true, false].map(|set| Decision::Overflow { ring: *ring, set });
+                let allowed = flags.into_iter().filter(|d| self.world.clone().after(*d).is_ok());
+                ways.extend(allowed.map(Way::Take));
+            }
+            Step::Peek { ring } | Step::Fence { ring } => {
                 ways.extend(self.world.completions(Some(*ring)).into_iter().map(Way::Take));
-                ways.push(Way::End);
+                if self.world.judge_taken(*ring).is_ok() {
+                    ways.push(Way::End);
+                }
             }
             Step::Drain { socket, amount } => {
                 ways.extend(self.deliveries(*socket).into_iter().filter_map(|way| self.fit(*amount, way)));
@@ -167,6 +174,10 @@ impl<'a> Walk<'a> {
                 let (ring, user_data) = self.name(request);
                 self.world.after(decision)?;
                 self.note_cqe(ring, Cqe::of(user_data, Completion::Notification(usage)));
+            }
+            Decision::Overflow { ring, set } => {
+                self.world.after(decision)?;
+                self.note(What::Overflow { ring, set });
             }
             Decision::Deliver { request, len_bytes, generation } => {
                 let Some(writer) = self.world.writer(request) else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use crate::abi::{self, cqe_flag, op};
 use crate::cqe::{Completion, Cqe};
-use crate::program::{Amount, Program, Register, SocketId, Step, Until};
+use crate::program::{Amount, Program, Register, RingId, SocketId, Step, Until};
 use crate::trace::{PeerEnd, Run, What};
 use crate::world::{Decision, World};
 
@@ -17,6 +17,7 @@ pub fn what(program: &Program, what: &What) -> String {
             if r.full { " full" } else { "" }
         ),
         What::Returned(value) => format!("returned {value}"),
+        What::Overflow { ring, set } => overflow(*ring, *set),
         What::Cqe(seen) if program.rings.len() > 1 => format!("ring {} {}", seen.ring.0, cqe(&seen.cqe)),
         What::Cqe(seen) => cqe(&seen.cqe),
         What::Received(received) => {
@@ -27,6 +28,10 @@ pub fn what(program: &Program, what: &What) -> String {
         What::PeerEnded { socket: s, how: PeerEnd::Reset } => format!("reset at {}", socket(*s)),
         What::GaveUp => "patience ran out".into(),
     }
+}
+
+fn overflow(ring: RingId, set: bool) -> String {
+    format!("ring {} says that {} waits outside", ring.0, if set { "more" } else { "nothing" })
 }
 
 fn cqe(cqe: &Cqe) -> String {
@@ -66,6 +71,7 @@ pub fn decision(world: &World<'_>, decision: &Decision) -> String {
         Decision::Notify { request, usage } => {
             cqe(&Cqe::of(user_data(request), Completion::Notification(*usage)))
         }
+        Decision::Overflow { ring, set } => overflow(*ring, *set),
         Decision::Deliver { request, len_bytes, .. } => {
             format!("{len_bytes} bytes of #{}", user_data(request))
         }
@@ -94,6 +100,7 @@ pub fn step(program: &Program, step: &Step) -> String {
             let each = wants.iter().map(|w| format!("#{} x{}", w.user_data, w.count));
             format!("reap until {}", each.collect::<Vec<_>>().join(", "))
         }
+        Step::Peek { .. } => "take what is there without a call".into(),
         Step::Register { what: Register::Buffers(iovecs), .. } => {
             format!("register {} buffers", iovecs.len())
         }

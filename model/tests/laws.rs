@@ -42,8 +42,9 @@ fn imaginable(program: &Program, step: usize) -> Vec<What> {
     match &program.steps[step] {
         Step::Submit { sqes, .. } => all.extend((-22..=sqes.len() as i64 + 2).map(What::Returned)),
         Step::Register { .. } => all.extend((-22..=3).map(What::Returned)),
-        Step::Reap { .. } | Step::Fence { .. } => {
+        Step::Reap { .. } | Step::Fence { .. } | Step::Peek { .. } => {
             all.push(What::GaveUp);
+            all.extend([true, false].map(|set| What::Overflow { ring: RingId(0), set }));
             let results = [-125, -114, -104, -95, -88, -32, -22, -14, -11, -9, -2, 0, 1, 2, 3, 4, i32::MIN];
             for user_data in 1..=5 {
                 for (res, flags) in results.iter().flat_map(|r| [0, 2, 8, 10].map(|f| (*r, f))) {

@@ -191,6 +191,36 @@ fn wrong_traces_of_chains_and_batches() {
 }
 
 #[test]
+fn wrong_traces_of_a_queue_that_is_too_small() {
+    let peek = || Step::Peek { ring: RingId(0) };
+    let flag = |step, set| Seen { step, what: What::Overflow { ring: RingId(0), set } };
+    let steps = vec![submit([nop(1)]), submit([nop(2)]), peek(), reap_now(), peek()];
+    let small = small_queue(steps);
+    let right = || {
+        vec![returned(0, 1), returned(1, 1), flag(2, true), cqe(2, 1, 0, 0), cqe(3, 2, 0, 0), flag(4, false)]
+    };
+    accepted(&small, right());
+    let with = |change: &dyn Fn(&mut Vec<Seen>)| {
+        let mut seen = right();
+        change(&mut seen);
+        seen
+    };
+    refused_by(Rule::RingPostedInOrder, &small, with(&|s| s[3] = cqe(2, 2, 0, 0)));
+    refused_by(Rule::RingEnterFlushes, &small, with(&|s| s[4] = cqe(2, 2, 0, 0)));
+    refused_by(Rule::RingOverflowFlag, &small, with(&|s| s[2] = flag(2, false)));
+    refused_by(Rule::RingOverflowFlag, &small, with(&|s| s[5] = flag(4, true)));
+    refused_by(Rule::RingPostedIsThere, &small, with(&|s| _ = s.remove(3)));
+    refused_by(Rule::RingEnterFlushes, &small, with(&|s| _ = s.remove(4)));
+    let fenced = small_queue(vec![submit([nop(1)]), submit([nop(2)]), Step::Fence { ring: RingId(0) }]);
+    let lost = vec![returned(0, 1), returned(1, 1), cqe(2, 1, 0, 0)];
+    refused_by(Rule::RingPostedInOrder, &fenced, lost);
+    let reaped = small_queue(vec![submit([nop(1)]), submit([nop(2)]), reap_now(), reap_now()]);
+    accepted(&reaped, vec![returned(0, 1), returned(1, 1), cqe(2, 1, 0, 0), cqe(3, 2, 0, 0)]);
+    let both = vec![returned(0, 1), returned(1, 1), cqe(2, 1, 0, 0), cqe(2, 2, 0, 0)];
+    refused_by(Rule::RingOverflowWaits, &reaped, both);
+}
+
+#[test]
 fn a_promise_that_was_waited_for_in_vain_is_stuck() {
     let one = program(Lane::Loopback, vec![submit([zc(1, 0, 4096)]), reap()]);
     let seen = vec![returned(0, 1), cqe(1, 1, 4096, MORE), Seen { step: 1, what: What::GaveUp }];

@@ -142,6 +142,7 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
         Step::Submit { ring, .. }
         | Step::Reap { ring, .. }
         | Step::Register { ring, .. }
+        | Step::Peek { ring }
         | Step::Fence { ring } => (Some(ring), None),
         Step::Drain { socket, .. }
         | Step::ResetPeer { socket }

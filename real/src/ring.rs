@@ -155,6 +155,17 @@ impl Ring {
         }
     }
 
+    /// Whether the kernel says that completions wait outside the queue.
+    pub(crate) fn overflows(&mut self) -> bool {
+        self.uring.submission().cq_overflow()
+    }
+
+    /// Takes what stands in the queue without a call.
+    pub(crate) fn peek(&mut self, see: &mut dyn FnMut(Cqe)) -> Waited {
+        self.take(see);
+        Waited::Enough
+    }
+
     /// What was seen, and what is owed.
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally

@@ -111,6 +111,11 @@ impl<'a, O: Observer> Scene<'a, O> {
                 let waited = self.with_ring(*ring, |ring, see| ring.fence(patience, see));
                 self.gave_up_if(waited);
             }
+            Step::Peek { ring } => {
+                let set = self.rings[usize::from(ring.0)].overflows();
+                self.see(What::Overflow { ring: *ring, set });
+                self.with_ring(*ring, |ring, see| ring.peek(see));
+            }
             Step::Register { ring, what } => {
                 let ring = &mut self.rings[usize::from(ring.0)];
                 let returned = match what {

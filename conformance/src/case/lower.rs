@@ -115,6 +115,13 @@ impl<'a> Lowering<'a> {
                     });
                 }
                 let wants = self.wants.of(expect);
+                if let Some(overflow) = expect.peek {
+                    let (step, line) = (self.out.program.steps.len() as u32, step.at.line(self.text));
+                    let what = Expected::Overflow(overflow);
+                    self.out.expectations.push(Expectation { step, line, what });
+                    self.push(line, Do::Peek { ring }, Some(Expected::Completions(expect.clone())));
+                    return Ok(());
+                }
                 let until = if wants.is_empty() { Until::Now } else { Until::Seen(wants) };
                 (Do::Reap { ring, until }, Some(Expected::Completions(expect.clone())))
             }

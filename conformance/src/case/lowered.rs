@@ -37,6 +37,8 @@ pub struct Expectation {
 pub enum Expected {
     /// The return value of the system call.
     Returned(i64),
+    /// Whether the ring says that completions wait outside its queue.
+    Overflow(bool),
     /// Completions.
     Completions(Expect),
     /// Bytes at the peer, in alternatives.

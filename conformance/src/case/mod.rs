@@ -145,7 +145,7 @@ pub struct Buffer {
 pub enum Step {
     /// `submit`: entries go to the kernel.
     Submit(Submit),
-    /// `expect`: completions are taken.
+    /// `expect`, and `peek` without a call: completions are taken.
     Expect(Expect),
     /// `fence`: nothing more comes.
     Fence(Option<Name>),
@@ -306,11 +306,13 @@ pub enum RawField {
     ControlLen,
 }
 
-/// An `expect` block.
+/// An `expect` or `peek` block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expect {
     /// The ring, where there are several.
     pub ring: Option<Name>,
+    /// Taken without a call, and whether the ring says that more waits outside its queue.
+    pub peek: Option<bool>,
     /// Joint outcomes; one alone is written without its keyword.
     pub outcomes: Vec<Outcome>,
 }

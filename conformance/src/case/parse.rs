@@ -28,6 +28,7 @@ enum Keyword {
     Buffer,
     Submit,
     Expect,
+    Peek,
     Received,
     Drain,
     Fence,
@@ -55,6 +56,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("buffer", Keyword::Buffer),
     ("submit", Keyword::Submit),
     ("expect", Keyword::Expect),
+    ("peek", Keyword::Peek),
     ("received", Keyword::Received),
     ("drain", Keyword::Drain),
     ("fence", Keyword::Fence),
@@ -191,7 +193,8 @@ fn top_line(case: &mut Case, lines: &mut Lines<'_>, line: Line<'_>) -> Result<()
 fn step(i: &mut Input<'_>, lines: &mut Lines<'_>, word: Keyword) -> Result<Step, Refusal> {
     let step = match word {
         Keyword::Submit => return submit(i, lines),
-        Keyword::Expect => return Ok(Step::Expect(parse_expect::expect(i, lines)?)),
+        Keyword::Expect => return Ok(Step::Expect(parse_expect::expect(i, lines, false)?)),
+        Keyword::Peek => return Ok(Step::Expect(parse_expect::expect(i, lines, true)?)),
         Keyword::Received => return parse_expect::received(i, lines),
         Keyword::Drain => {
             let peer = name(i, "peer")?;

@@ -13,10 +13,12 @@ use super::{Upto, UsagePattern};
 /// The largest result: completions carry 32 bits with a sign.
 const RES_MAX: u64 = i32::MAX as u64;
 
-/// An `expect` block behind its keyword.
-pub(super) fn expect(i: &mut Input<'_>, lines: &mut Lines<'_>) -> Result<Expect, Refusal> {
-    let ring = if token::at_end(i) { None } else { Some(token::name(i, "ring")?) };
-    end(i, &[])?;
+/// An `expect` block behind its keyword, or a `peek` block.
+pub(super) fn expect(i: &mut Input<'_>, lines: &mut Lines<'_>, peeks: bool) -> Result<Expect, Refusal> {
+    let unnamed = token::at_end(i) || peeks && token::peek_word(i) == "overflow";
+    let ring = if unnamed { None } else { Some(token::name(i, "ring")?) };
+    let peek = peeks.then(|| eat_word(i, "overflow"));
+    end(i, if peek == Some(false) { &["overflow"] } else { &[] })?;
     let mut outcomes: Vec<Outcome> = Vec::new();
     while let Some(line) = lines.take_if(&["or", "never", "order", "outcome"]) {
         let i = &mut token::input(line.content, line.at);
@@ -63,7 +65,11 @@ pub(super) fn expect(i: &mut Input<'_>, lines: &mut Lines<'_>) -> Result<Expect,
             })?;
         }
     }
-    Ok(Expect { ring, outcomes })
+    // one outcome without a line says what no outcome says
+    if outcomes.len() == 1 {
+        outcomes.retain(|outcome| !outcome.lines.is_empty());
+    }
+    Ok(Expect { ring, peek, outcomes })
 }
 
 fn expect_line(i: &mut Input<'_>, outcome: &[Noted<ExpectLine>], at: At) -> Result<ExpectLine, Refusal> {

@@ -182,7 +182,10 @@ pub fn step_words(step: &Step) -> String {
     };
     match step {
         Step::Submit(submit) => named("submit", &submit.ring),
-        Step::Expect(expect) => named("expect", &expect.ring),
+        Step::Expect(expect) => {
+            let words = named(if expect.peek.is_some() { "peek" } else { "expect" }, &expect.ring);
+            if expect.peek == Some(true) { format!("{words:<10} overflow") } else { words }
+        }
         Step::Fence(ring) => named("fence", ring),
         Step::Settle => "settle".into(),
         Step::Drain(peer, None) => format!("{:<10} {} all", "drain", peer.text),

@@ -316,6 +316,7 @@ const RESERVED: &[&str] = &[
     "files",
     "file",
     "sparse",
+    "overflow",
     "BUFFER_SELECT",
 ];
 

@@ -175,6 +175,9 @@ impl Resolver<'_> {
                 }
                 None => self.reap(ring, Until::Now),
             },
+            Kind::ReapNow if draft.amount.is_multiple_of(4) => {
+                self.steps.push(Step::Peek { ring: RingId(ring as u8) });
+            }
             Kind::Fence => self.fence(ring),
             Kind::Drain => self.drain(socket, Amount::Everything),
             Kind::DrainSome => {

@@ -29,7 +29,13 @@ impl World<'_> {
         if self.state.returns.take().is_some() {
             self.refuse(self.state.returns_rule)?;
         }
+        if self.state.flag_owed.take().is_some() {
+            self.refuse(Rule::RingOverflowFlag)?;
+        }
         match step {
+            Step::Reap { ring, .. } | Step::Peek { ring } | Step::Fence { ring } => {
+                self.judge_taken(*ring)?;
+            }
             Step::Drain { socket, amount: Amount::Everything } => self.drained(*socket)?,
             Step::Drain { amount: Amount::Bytes(n), .. } => {
                 self.hold_to(self.state.drained == *n, Rule::StreamNothingLost)?;
@@ -48,6 +54,7 @@ impl World<'_> {
     /// Ends a step whose patience ran out.
     pub fn finish_in_vain(&mut self) {
         self.state.returns = None;
+        self.state.flag_owed = None;
     }
 
     fn drained(&mut self, socket: SocketId) -> Result<(), Rule> {

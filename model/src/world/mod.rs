@@ -10,6 +10,7 @@ mod cancel;
 mod finish;
 mod notify;
 mod options;
+mod queue;
 mod result;
 mod standing;
 mod step;
@@ -45,6 +46,15 @@ pub struct Law<'a> {
     pub contract: bool,
     /// A deliberate mistake, for tests.
     pub mutation: Option<Mutation>,
+    /// The record may leave things out: a step may have taken several calls, or not all that was there.
+    pub partial: bool,
+}
+
+impl<'a> Law<'a> {
+    /// Whole records, known deviations accepted, no mistakes.
+    pub fn of(program: &'a Program, profile: &'a Profile) -> Law<'a> {
+        Law { program, profile, contract: false, mutation: None, partial: false }
+    }
 }
 
 /// Everything that the kernel may choose, as far as it shows.
@@ -67,6 +77,13 @@ pub enum Decision {
         request: RequestId,
         /// What it says of its bytes.
         usage: Usage,
+    },
+    /// A ring says whether completions wait outside its queue.
+    Overflow {
+        /// The ring.
+        ring: RingId,
+        /// It says so.
+        set: bool,
     },
     /// The peer reads bytes that this request sent.
     Deliver {
@@ -121,6 +138,8 @@ pub(crate) struct Ring {
     /// Deferred work runs only in an enter that waits for completions.
     pub(crate) defers: bool,
     pub(crate) sq_entries: usize,
+    /// The completions.
+    pub(crate) queue: queue::Queue,
 }
 
 /// What a descriptor of the program is.
@@ -171,6 +190,12 @@ pub(crate) struct State {
     pub(crate) drained: u64,
     /// The first request of the batch that was submitted last.
     pub(crate) batch: RequestId,
+    /// Calls that took entries, so far.
+    pub(crate) calls: u32,
+    /// Steps that were begun.
+    pub(crate) begun: u32,
+    /// The ring that has not said yet whether completions wait outside its queue.
+    pub(crate) flag_owed: Option<RingId>,
     /// Requests that are tried together with the present one, in no promised order.
     pub(crate) beside: Vec<RequestId>,
     /// Why nothing can be said.
@@ -192,10 +217,14 @@ impl<'a> World<'a> {
     /// The kernel before the first step.
     pub fn new(law: Law<'a>) -> World<'a> {
         let program = law.program;
-        let rings = program.rings.iter().map(|setup| Ring {
-            defers: setup.flags & crate::abi::setup::DEFER_TASKRUN != 0,
-            sq_entries: setup.entries.clamp(1, 32768).next_power_of_two() as usize,
-            ..Ring::default()
+        let rings = program.rings.iter().map(|setup| {
+            let sq_entries = setup.entries.clamp(1, 32768).next_power_of_two() as usize;
+            Ring {
+                defers: setup.flags & crate::abi::setup::DEFER_TASKRUN != 0,
+                sq_entries,
+                queue: queue::Queue::new(setup.cq_entries, sq_entries),
+                ..Ring::default()
+            }
         });
         let sockets = program.sockets.iter().enumerate().map(|(i, setup)| {
             let connected = setup.state == SocketState::Connected;
@@ -225,6 +254,9 @@ impl<'a> World<'a> {
             drains: 0,
             drained: 0,
             batch: RequestId(0),
+            calls: 0,
+            begun: 0,
+            flag_owed: None,
             beside: Vec::new(),
             unclaimed: None,
         };
@@ -241,6 +273,7 @@ impl<'a> World<'a> {
             Decision::Return(value) => self.call_returns(value),
             Decision::Complete { request, res, more } => self.complete(request, res, more),
             Decision::Notify { request, usage } => self.notify(request, usage),
+            Decision::Overflow { ring, set } => self.overflow_is(ring, set),
             Decision::Deliver { request, len_bytes, generation } => {
                 self.deliver(request, len_bytes, generation)
             }

@@ -36,6 +36,7 @@ impl World<'_> {
             self.hold_to(!self.law.contract, Rule::RetiredIsSilent)?;
             self.hold_to(Deviation::OrphanNotif.applies_to(self.law.profile), Rule::RetiredIsSilent)?;
         }
+        self.judge_turn(request)?;
         self.judge_usage(&notice, usage)
     }
 
@@ -58,6 +59,7 @@ impl World<'_> {
     pub(super) fn notify(&mut self, id: RequestId, usage: Usage) -> Result<(), Rule> {
         self.judge_notification(id, usage)?;
         self.hit(Rule::OneNotif);
+        self.take_from_queue(id, false);
         let request = self.request_mut(id);
         let (cut, socket, user_data) = (request.cut, request.socket, request.user_data);
         let joined = request.notice.is_some_and(|n| n.used == Used::Joined && usage == Usage::Copied);

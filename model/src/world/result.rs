@@ -40,6 +40,7 @@ impl World<'_> {
             Err(rule) if is_polled_elsewhere(request, res) => self.hold_to(!self.law.contract, rule)?,
             Err(rule) => self.refuse(rule)?,
         }
+        self.judge_turn(request)?;
         if request.silent && !request.fails_chain(res) {
             self.refuse(Rule::SkipSuccessIsSilent)?;
         }
@@ -107,6 +108,7 @@ impl World<'_> {
         }
         let user_data = request.user_data;
         self.count(user_data, more, false);
+        self.take_from_queue(id, true);
         self.conclude(id, res);
         Ok(())
     }

@@ -24,6 +24,7 @@ impl World<'_> {
     /// Does what the step does for certain.
     pub fn begin(&mut self, step: &Step) {
         self.state.drained = 0;
+        self.state.begun += 1;
         match step {
             Step::Submit { ring, sqes } => {
                 let Some(state) = self.ring_mut(*ring) else { return };
@@ -35,12 +36,21 @@ impl World<'_> {
                 let consumed = self.submit(*ring, sqes.len());
                 self.state.returns = Some(consumed as i64);
             }
-            Step::Reap { ring, .. } => self.run_work(*ring),
+            Step::Reap { ring, .. } => {
+                self.run_work(*ring);
+                self.flush(*ring);
+            }
+            Step::Peek { ring } => {
+                if self.ring_mut(*ring).is_some() {
+                    self.state.flag_owed = Some(*ring);
+                }
+            }
             Step::Fence { ring } => {
                 while self.ring_mut(*ring).is_some_and(|r| !r.left.is_empty()) {
                     self.submit(*ring, usize::MAX);
                 }
                 self.run_work(*ring);
+                self.flush(*ring);
             }
             Step::Register { ring, what } => self.register(*ring, what),
             Step::Drain { socket, .. } => self.peer_reads(*socket),
@@ -72,6 +82,7 @@ impl World<'_> {
                 }
                 for i in 0..self.state.rings.len() {
                     self.run_work(RingId(i as u8));
+                    self.flush(RingId(i as u8));
                 }
             }
         }

@@ -27,6 +27,11 @@ impl World<'_> {
         let index = usize::from(ring.0);
         let mut consumed = 0;
         self.state.batch = RequestId(self.state.next_id);
+        self.state.calls += 1;
+        let first = self.state.batch;
+        if self.has_fault(Fault::SubmitFlushes) {
+            self.flush(ring);
+        }
         let mut chain = Chain::default();
         while consumed < to_submit {
             let Some(sqe) = self.state.rings[index].left.pop_front() else { break };
@@ -56,6 +61,7 @@ impl World<'_> {
             self.request_mut(*head).is_async = true;
         }
         self.start_chain(&chain);
+        self.note_posted(ring, first);
         if !self.state.rings[index].defers {
             self.run_deferred(ring);
         }
@@ -91,6 +97,8 @@ impl World<'_> {
             imported: false,
             fixed: false,
             born_drains: self.state.drains,
+            born_call: self.state.calls,
+            posted: None,
             late: false,
             waited: false,
             len_bytes: 0,

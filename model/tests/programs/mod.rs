@@ -219,6 +219,17 @@ fn asynchronous(sqe: Sqe) -> Sqe {
     Sqe { flags: sqe.flags | sqe_flag::ASYNC, ..sqe }
 }
 
+/// The program on a ring whose queue has room for one completion.
+pub(crate) fn small_queue(steps: Vec<Step>) -> Program {
+    let mut program = program(Lane::Loopback, steps);
+    program.rings[0] = RingSetup { entries: 1, cq_entries: Some(1), flags: 0 };
+    program
+}
+
+fn peek() -> Step {
+    Step::Peek { ring: RingId(0) }
+}
+
 fn silent(sqe: Sqe) -> Sqe {
     Sqe { flags: sqe.flags | sqe_flag::CQE_SKIP_SUCCESS, ..sqe }
 }
@@ -306,6 +317,24 @@ fn more() -> Vec<(&'static str, Program)> {
                 ],
             ),
         ),
+        (
+            "overflow",
+            small_queue(vec![
+                submit([nop(1)]),
+                submit([nop(2)]),
+                peek(),
+                submit([nop(3)]),
+                peek(),
+                reap_now(),
+                peek(),
+                fence(),
+            ]),
+        ),
+        (
+            "overflow zc",
+            small_queue(vec![submit([zc(1, 0, 2)]), peek(), submit([nop(2)]), reap(), drain(), peek()]),
+        ),
+        ("peek", program(Loopback, vec![submit([nop(1), asynchronous(nop(2))]), peek(), reap()])),
         ("cancel waiting", program(GateFull, vec![submit([reporting(zc(1, 0, 2)), cancel(2, 1)]), reap()])),
         ("cancel done", program(Gate, vec![submit([zc(1, 0, 2), cancel(2, 1)]), reap_now(), fence()])),
         ("cancel nothing", program(Loopback, vec![submit([cancel(1, 7)]), reap()])),

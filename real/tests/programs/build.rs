@@ -107,6 +107,7 @@ fn words(what: &What) -> String {
         What::Room(room) if room.full => "full".into(),
         What::Room(_) => "room".into(),
         What::Returned(n) => format!("returned {n}"),
+        What::Overflow { set, .. } => format!("overflow {set}"),
         What::Cqe(cqe) => cqe.cqe.to_string(),
         What::Received(received) => {
             format!("received {}", received.runs.iter().map(run_words).collect::<Vec<_>>().join(", "))
