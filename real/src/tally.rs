@@ -75,8 +75,8 @@ impl Tally {
     pub(crate) fn submitted(&mut self, sqe: &Sqe) {
         let notifies = if sqe.addr3 == 0 { sqe.user_data } else { sqe.addr3 };
         self.change(sqe.user_data, |count| {
-            // Whether such a request posts a result depends on the result.
-            if sqe.flags & sqe_flag::CQE_SKIP_SUCCESS == 0 {
+            // Whether such a request posts a result depends on the result; a zero-copy one is refused.
+            if sqe.flags & sqe_flag::CQE_SKIP_SUCCESS == 0 || sqe.is_zero_copy() {
                 count.results_due += 1;
             }
             if sqe.is_zero_copy() {

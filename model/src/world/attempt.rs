@@ -12,7 +12,7 @@ use crate::net::{Connection, REQUEST_OVERHEAD_BYTES, Room, SocketSend, Stream};
 use crate::notice::{Event as NoticeEvent, Used};
 use crate::prepare::{Plan, Retry, SendPlan};
 use crate::program::{End, SocketId, socket_of};
-use crate::request::{Event, Phase, RequestId};
+use crate::request::{Event, Phase, Request, RequestId};
 use crate::rules::Rule;
 use crate::space::UserMemory;
 
@@ -28,7 +28,7 @@ impl World<'_> {
             Plan::Cancel { target } => self.try_cancel(id, target),
         };
         let request = self.request_mut(id);
-        if may.waiting && may.bytes.is_none() {
+        if may.waiting && may.bytes.is_none() && may.errors.is_empty() {
             request.phase = request.phase.after(Event::Arm).unwrap_or(Phase::Armed);
         }
         request.waited |= may.waiting;
@@ -350,16 +350,22 @@ impl World<'_> {
 
     /// What requests count for on a socket that are queued behind others and may have been tried unseen.
     fn unseen_on(&self, socket: SocketId, id: RequestId) -> u64 {
-        let requests = self.state.requests.iter().filter(|(other, request)| {
-            let before = request.before.and_then(|before| self.state.requests.get(&before));
-            let may_run =
-                before.map_or(request.polls_first, |b| b.phase == Phase::Queued || b.may.bytes.is_some());
-            let runs = request.is_async || !self.state.rings[usize::from(request.ring.0)].defers;
-            **other != id && request.phase == Phase::Queued && may_run && runs
-        });
-        let here = requests.filter(|(_, request)| self.plan_socket(request) == Some(socket));
-        let charge = here.map(|(_, request)| request.len_bytes.saturating_add(REQUEST_OVERHEAD_BYTES));
+        let others = self.queued_on(socket).filter(|(other, _)| *other != id);
+        let charge = others.map(|(_, request)| request.len_bytes.saturating_add(REQUEST_OVERHEAD_BYTES));
         charge.fold(0, u64::saturating_add)
+    }
+
+    /// The requests for a socket that are queued behind others or poll first, and may have been tried
+    /// unseen.
+    pub(super) fn queued_on(&self, socket: SocketId) -> impl Iterator<Item = (RequestId, &Request)> {
+        self.state.requests.iter().filter_map(move |(id, request)| {
+            let before = request.before.and_then(|before| self.state.requests.get(&before));
+            let goes_on = |b: &Request| b.phase == Phase::Queued || b.may.bytes.is_some() || b.hard;
+            let may_run = before.map_or(request.polls_first, goes_on);
+            let runs = request.is_async || !self.state.rings[usize::from(request.ring.0)].defers;
+            let here = request.socket == Some(socket) || self.plan_socket(request) == Some(socket);
+            (request.phase == Phase::Queued && may_run && runs && here).then_some((*id, request))
+        })
     }
 
     /// A send takes the room that was promised to requests of another thread that come to it later.

@@ -155,7 +155,7 @@ impl World<'_> {
                 queued |= next.phase == Phase::Queued && self.plan_socket(next) == Some(socket);
                 behind = next.behind;
             }
-            let runs = !self.state.rings[usize::from(request.ring.0)].defers;
+            let runs = request.is_async || !self.state.rings[usize::from(request.ring.0)].defers;
             // of one that sends on the same socket something is read before what is behind it
             let unread = request.socket == Some(socket)
                 && request.may.bytes.is_some_and(|counts| counts.most > 0)

@@ -74,20 +74,12 @@ impl World<'_> {
             let was_shut = self.state.ends[usize::from(socket.0)].shut > 0;
             let earlier = was_shut && (request.is_async || request.late);
             if pipe && pending == Pending::Yes && !earlier {
-                let other = self.unsettled_on(socket).chain(self.polling(socket)).any(|other| other != id);
+                let queued = self.queued_on(socket).map(|(other, _)| other);
+                let other = self.unsettled_on(socket).chain(queued).any(|other| other != id);
                 self.hold_to(other, Rule::SendResetOnce)?;
             }
         }
         Ok(())
-    }
-
-    /// The requests that wait for the socket before they are tried.
-    fn polling(&self, socket: SocketId) -> impl Iterator<Item = RequestId> {
-        self.state.requests.iter().filter_map(move |(id, request)| {
-            let polls = request.polls_first && request.phase == Phase::Queued;
-            let here = request.socket == Some(socket) || self.plan_socket(request) == Some(socket);
-            (polls && here).then_some(*id)
-        })
     }
 
     /// The requests on a socket whose result was not seen.

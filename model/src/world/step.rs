@@ -184,6 +184,7 @@ impl World<'_> {
         let broken = vec![(Errno(errno::EPIPE), Rule::SendBrokenPipe)];
         let errors = if is_unix { broken } else { super::attempt::after_reset().errors };
         self.fail_waiting(socket, &errors);
+        self.wake_polls();
     }
 
     fn is_open(&self, socket: SocketId) -> bool {
@@ -232,6 +233,16 @@ impl World<'_> {
             stream.connection = Connection::Broken;
         }
         self.fail_waiting(socket, &[(Errno(errno::EPIPE), Rule::SendBrokenPipe)]);
+        self.wake_polls();
+    }
+
+    /// What waits for a socket to be writable is told of its end, where work is not deferred.
+    fn wake_polls(&mut self) {
+        for i in 0..self.state.rings.len() {
+            if !self.state.rings[i].defers {
+                self.run_deferred(RingId(i as u8));
+            }
+        }
     }
 
     /// Requests that wait for room find out that there will be none.
@@ -261,7 +272,6 @@ impl World<'_> {
         if self.ring_mut(ring).is_none() {
             return;
         }
-        self.state.rings[usize::from(ring.0)].changed_at = self.state.begun;
         let sockets = self.law.program.sockets.len();
         let closed: Vec<u16> = (0..sockets as u16).filter(|i| !self.is_open(SocketId(*i))).collect();
         let Some(state) = self.state.rings.get_mut(usize::from(ring.0)) else { return };
@@ -302,6 +312,9 @@ impl World<'_> {
             (None, _) => (buffers.unregister().map(|()| 0), Rule::BufUnregisterNeedsTable),
         };
         self.state.rings[usize::from(ring.0)].buffers = buffers;
+        if result.is_ok() {
+            self.state.rings[usize::from(ring.0)].changed_at = self.state.begun;
+        }
         (self.state.returns, self.state.returns_rule) = match result {
             Ok(count) => (Some(count), promised),
             Err((error, rule)) => (Some(-i64::from(error.0)), rule),
@@ -318,7 +331,7 @@ impl World<'_> {
         let mut gained = false;
         for request in self.state.requests.values_mut().filter(open).filter(|r| looks_up(r)) {
             gained |= is_gain && (request.is_async || (request.late && request.fixed));
-            if request.fixed && !is_gain && (request.is_async || request.polls_first) {
+            if request.fixed && !is_gain && (request.is_async || request.late || request.polls_first) {
                 // when it is tried the table may be another one
                 request.may.errors.push((Errno(errno::EFAULT), Rule::BufIndexFilled));
             }
