@@ -65,11 +65,11 @@ deviations! {
         from KernelVersion(6, 10, 0), before None,
         evidence "observed on 6.18; the notification that was linked to another's completes without a packet, so nothing says that it was zero copy",
         so "a single COPIED says little: decide by the share of many, and by requests that begin a packet";
-    /// A send with POLL_FIRST that another thread runs (IOSQE_ASYNC, what is linked behind such, a chain that its batch leaves open) ends with EAGAIN when the socket can be written at once.
+    /// A POLL_FIRST send of a chain ends with EAGAIN whatever the room, where another thread runs it without IOSQE_ASYNC: at the head of a chain that its batch leaves open, or behind a member that has IOSQE_ASYNC.
     PollFirstAsyncAgain = "send.poll-first-async-again", breaks SendErrorNeedsCause,
         from KernelVersion(5, 19, 0), before None,
-        evidence "observed on 6.18, by random programs; io_wq_submit_work tries again without polling, and the send refuses to be tried before a poll",
-        so "do not combine POLL_FIRST with IOSQE_ASYNC, or treat EAGAIN as a call to submit again";
+        evidence "observed on 6.18; io_wq_submit_work polls only for what has IOSQE_ASYNC, and the send refuses to be tried before a poll",
+        so "in a chain use POLL_FIRST only where no member is asynchronous, or treat EAGAIN as a call to submit again";
 }
 
 impl Deviation {

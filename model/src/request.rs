@@ -107,6 +107,9 @@ pub struct Request {
     pub silent: bool,
     /// Another thread runs it, at any time until its result is seen (`IOSQE_ASYNC`).
     pub is_async: bool,
+    /// Another thread may run it without `IOSQE_ASYNC`: it is the head of a chain that its batch leaves
+    /// open, or behind a member that such a thread runs.
+    pub is_led_away: bool,
     /// The request that tries to cancel it, while the result of that was not seen.
     pub canceller: Option<RequestId>,
     /// `POLL_FIRST`.

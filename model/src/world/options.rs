@@ -63,7 +63,7 @@ impl World<'_> {
         if request.phase != Phase::Done || wide {
             let mut results = request.may.classes(request.len_bytes);
             results.extend(self.counts_taken(id, request));
-            if request.polls_first && request.is_async {
+            if request.polls_first && request.is_led_away {
                 results.push(Res::Err(Errno(errno::EAGAIN)));
             }
             if request.canceller.is_some() {

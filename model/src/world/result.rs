@@ -255,7 +255,7 @@ impl World<'_> {
     }
 }
 
-/// Whether this is how a `POLL_FIRST` send that another thread runs ends on a writable socket.
+/// Whether this is how a `POLL_FIRST` send ends that another thread runs without being asked to.
 pub(super) fn is_polled_elsewhere(request: &Request, res: Res) -> bool {
-    request.polls_first && request.is_async && res == Res::Err(Errno(errno::EAGAIN))
+    request.polls_first && request.is_led_away && res == Res::Err(Errno(errno::EAGAIN))
 }

@@ -58,7 +58,9 @@ impl World<'_> {
         // a chain that the batch leaves open ends with the batch, and another thread runs it
         if let Some(head) = chain.members.first().filter(|_| !chain.failed) {
             self.hit(Rule::LinkOpenChainIsAsync);
-            self.request_mut(*head).is_async = true;
+            let head = self.request_mut(*head);
+            head.is_led_away = !head.is_async;
+            head.is_async = true;
         }
         self.start_chain(&chain);
         self.note_posted(ring, first);
@@ -90,6 +92,7 @@ impl World<'_> {
             never_waits: false,
             silent: sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0,
             is_async: sqe.flags & sqe_flag::ASYNC != 0,
+            is_led_away: false,
             canceller: None,
             polls_first: false,
             born: Vec::new(),
@@ -151,7 +154,9 @@ impl World<'_> {
             // whoever runs a member goes on with the next one
             for pair in chain.members.windows(2) {
                 let elsewhere = self.request(pair[0]).is_async;
-                self.request_mut(pair[1]).is_async |= elsewhere;
+                let next = self.request_mut(pair[1]);
+                next.is_led_away = elsewhere && !next.is_async;
+                next.is_async |= elsewhere;
             }
             self.try_head(*head);
             return;
