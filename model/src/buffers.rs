@@ -3,7 +3,7 @@
 //! Source: `io_uring_register(2)`, `IORING_REGISTER_BUFFERS`; `io_sqe_buffer_register` and
 //! `io_import_fixed` in `io_uring/rsrc.c`.
 
-use crate::abi::errno;
+use crate::abi::{PAGE_BYTES, errno};
 use crate::cqe::Errno;
 use crate::program::Iovec;
 use crate::rules::Rule;
@@ -14,21 +14,35 @@ pub const TABLE_MAX: usize = 16384;
 /// The most bytes of one buffer up to 6.18 (1 GiB).
 pub const BUFFER_BYTES_MAX: u64 = 1 << 30;
 
+/// How much may be locked for a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Pages; `None`: any number.
+    pub pages: Option<u64>,
+    /// A slot that is replaced gives its pages back at once.
+    pub gives_back: bool,
+}
+
 /// The registered buffers of one ring. `None`: no table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Buffers(Option<Vec<Option<(u64, u64)>>>);
+pub struct Buffers(Option<Vec<Slot>>);
 
 impl Buffers {
     /// What `IORING_REGISTER_BUFFERS` returns, and the table afterwards.
-    pub fn register(&mut self, iovecs: &[Iovec], space: Space<'_>) -> Result<(), (Errno, Rule)> {
+    pub fn register(
+        &mut self,
+        iovecs: &[Iovec],
+        space: Space<'_>,
+        mut budget: Budget,
+    ) -> Result<(), (Errno, Rule)> {
         if self.0.is_some() {
             return Err((Errno(errno::EBUSY), Rule::BufRegisterOnce));
         }
         if iovecs.is_empty() || iovecs.len() > TABLE_MAX {
             return Err((Errno(errno::EINVAL), Rule::BufTableSize));
         }
-        let table = iovecs.iter().map(|iovec| entry(*iovec, space)).collect::<Result<Vec<_>, _>>();
-        self.0 = Some(table.map_err(|e| (e, Rule::BufEntryValid))?);
+        let table = iovecs.iter().map(|iovec| budget.lock(entry(*iovec, space)));
+        self.0 = Some(table.collect::<Result<Vec<_>, _>>()?);
         Ok(())
     }
 
@@ -46,7 +60,13 @@ impl Buffers {
 
     /// What `IORING_REGISTER_BUFFERS_UPDATE` returns: how many entries were replaced before the first
     /// that was refused, or that one's error if it was the first.
-    pub fn update(&mut self, offset: u32, iovecs: &[Iovec], space: Space<'_>) -> Result<i64, (Errno, Rule)> {
+    pub fn update(
+        &mut self,
+        offset: u32,
+        iovecs: &[Iovec],
+        space: Space<'_>,
+        mut budget: Budget,
+    ) -> Result<i64, (Errno, Rule)> {
         let Some(table) = &mut self.0 else {
             return Err((Errno(errno::ENXIO), Rule::BufUpdateNeedsTable));
         };
@@ -55,9 +75,9 @@ impl Buffers {
             return Err((Errno(errno::EINVAL), Rule::BufUpdateInTable));
         }
         for (i, iovec) in iovecs.iter().enumerate() {
-            match entry(*iovec, space) {
-                Ok(slot) => table[from + i] = slot,
-                Err(error) if i == 0 => return Err((error, Rule::BufEntryValid)),
+            match budget.lock(entry(*iovec, space)) {
+                Ok(slot) => budget.give_back(std::mem::replace(&mut table[from + i], slot)),
+                Err(refusal) if i == 0 => return Err(refusal),
                 Err(_) => return Ok(i as i64),
             }
         }
@@ -78,6 +98,17 @@ impl Buffers {
         slot.ok_or((Errno(errno::EFAULT), Rule::BufIndexFilled))
     }
 
+    /// Pages of all entries, each for itself.
+    pub fn pages(&self) -> u64 {
+        self.0.iter().flatten().copied().map(pages_of).sum()
+    }
+
+    /// Pages of `count` slots from `offset` on.
+    pub fn pages_of_slots(&self, offset: u32, count: i64) -> u64 {
+        let slots = self.0.iter().flatten().skip(offset as usize);
+        slots.take(usize::try_from(count).unwrap_or(0)).copied().map(pages_of).sum()
+    }
+
     /// Whether `addr..addr + len` lies in the buffer at `index`; the error and its rule otherwise. An
     /// element of a vector must not be empty.
     pub fn check(&self, index: u16, addr: u64, len: u64, is_vector: bool) -> Result<(), (Errno, Rule)> {
@@ -93,8 +124,34 @@ impl Buffers {
     }
 }
 
+/// An entry of a table.
+type Slot = Option<(u64, u64)>;
+
+/// Pages that an entry touches.
+fn pages_of(slot: Slot) -> u64 {
+    slot.map_or(0, |(addr, len)| (addr + len).div_ceil(PAGE_BYTES) - addr / PAGE_BYTES)
+}
+
+impl Budget {
+    /// Locks the pages of an entry that is valid, if they fit.
+    fn lock(&mut self, entry: Result<Slot, Errno>) -> Result<Slot, (Errno, Rule)> {
+        let slot = entry.map_err(|error| (error, Rule::BufEntryValid))?;
+        if let Some(left) = &mut self.pages {
+            let refusal = (Errno(errno::ENOMEM), Rule::MemlockTables);
+            *left = left.checked_sub(pages_of(slot)).ok_or(refusal)?;
+        }
+        Ok(slot)
+    }
+
+    fn give_back(&mut self, slot: Slot) {
+        if let Some(left) = self.pages.as_mut().filter(|_| self.gives_back) {
+            *left += pages_of(slot);
+        }
+    }
+}
+
 /// Checks one entry of a table (`io_buffer_validate`, then pinning with write permission).
-fn entry(iovec: Iovec, space: Space<'_>) -> Result<Option<(u64, u64)>, Errno> {
+fn entry(iovec: Iovec, space: Space<'_>) -> Result<Slot, Errno> {
     let Iovec { addr, len_bytes: len } = iovec;
     if addr == 0 && len == 0 {
         return Ok(None);

@@ -34,6 +34,8 @@ pub enum Fault {
     UsageUnasked,
     /// A call that only submits moves completions that waited into the queue.
     SubmitFlushes,
+    /// The limit on locked memory does not hold for zero-copy sends.
+    LockedUnlimited,
 }
 
 impl Fault {
@@ -48,5 +50,6 @@ impl Fault {
         Fault::BoundsUnchecked,
         Fault::UsageUnasked,
         Fault::SubmitFlushes,
+        Fault::LockedUnlimited,
     ];
 }

@@ -48,6 +48,11 @@ macro_rules! features {
 features! {
     /// Opcode `SEND_ZC` (6.0).
     SendZc = "SEND_ZC",
+    /// Rings are charged to the locked memory of their user (6.14 to 7.1).
+    RingsLocked = "RINGS_LOCKED",
+    /// Every zero-copy send from memory that is not registered is charged while it is prepared (6.15);
+    /// before, `SEND_ZC` alone is, when it is tried.
+    PrepLocks = "PREP_LOCKS",
     /// Opcode `SENDMSG_ZC` (6.1).
     SendmsgZc = "SENDMSG_ZC",
     /// `IORING_SEND_ZC_REPORT_USAGE` (6.2, 6.1.y).
@@ -87,6 +92,8 @@ impl Profile {
             features: BTreeSet::from([
                 SendZc,
                 SendmsgZc,
+                RingsLocked,
+                PrepLocks,
                 ReportUsage,
                 PrepCopies,
                 UnregisterReturns,

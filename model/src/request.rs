@@ -128,6 +128,8 @@ pub struct Request {
     pub born_call: u32,
     /// The call that surely posted its result, while that was not taken.
     pub posted: Option<u32>,
+    /// Pages that its user is charged until its notification.
+    pub locks_pages: u32,
     /// It was tried at some time between its submission and now.
     pub late: bool,
     /// It may have waited for room, so when it ended is not known; nor, behind such a member of a

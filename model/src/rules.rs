@@ -272,6 +272,19 @@ rules! {
     /// CQE_SKIP_SUCCESS on a zero-copy send is EINVAL, once.
     ZcSkipRefused = "zc.skip-refused", Kernel("io_uring/net.c", "io_send_zc_prep", "6.18");
 
+    // memlock: what a user without CAP_IPC_LOCK may lock.
+
+    /// A zero-copy send of unregistered memory locks (length >> 12) + 2 pages; what does not fit is ENOMEM, with MORE and a notification.
+    MemlockSends = "memlock.sends", Kernel("io_uring/notif.h", "io_notif_account_mem", "6.18");
+    /// Pages that a zero-copy send locks are free again once its notification is posted.
+    MemlockGivenBack = "memlock.given-back", Kernel("io_uring/notif.c", "io_notif_tw_complete", "6.18");
+    /// A zero-copy send from a registered buffer locks no more than is locked already.
+    MemlockRegisteredFree = "memlock.registered-free", Kernel("io_uring/net.c", "io_send_zc_prep", "6.18");
+    /// A registered buffer locks the pages that it touches, those of other entries counted again; a table that does not fit is ENOMEM.
+    MemlockTables = "memlock.tables", Kernel("io_uring/rsrc.c", "io_buffer_account_pin", "6.18");
+    /// A ring locks the pages of its queues and of its entries.
+    MemlockRings = "memlock.rings", Kernel("io_uring/memmap.c", "io_create_region", "6.18");
+
     // buf: registered buffers.
 
     /// A table is registered where there is none; otherwise EBUSY.

@@ -221,6 +221,43 @@ fn wrong_traces_of_a_queue_that_is_too_small() {
 }
 
 #[test]
+fn wrong_traces_under_a_limit_on_locked_memory() {
+    const ENOMEM: i32 = -12;
+    let reset = Step::ResetPeer { socket: SocketId(0) };
+    let steps = vec![
+        submit([zc(1, 0, 9)]),
+        submit([zc(2, 1, 9)]),
+        reap_now(),
+        reset,
+        reap(),
+        submit([zc(3, 0, 9)]),
+        reap_now(),
+    ];
+    let held = limited(4, program(Lane::Gate, steps));
+    let right = || {
+        let full = [cqe(2, 1, 9, MORE), cqe(2, 2, ENOMEM, MORE), cqe(2, 2, 0, NOTIF), cqe(4, 1, 0, NOTIF)];
+        let calls = [returned(0, 1), returned(1, 1)];
+        calls.into_iter().chain(full).chain([returned(5, 1), cqe(6, 3, -104, MORE)]).collect::<Vec<_>>()
+    };
+    accepted(&held, right());
+    let with = |change: &dyn Fn(&mut Vec<Seen>)| {
+        let mut seen = right();
+        change(&mut seen);
+        seen
+    };
+    refused_by(Rule::MemlockSends, &held, with(&|s| s[3] = cqe(2, 2, 9, MORE)));
+    refused_by(Rule::MemlockSends, &held, with(&|s| s[3] = cqe(2, 2, -11, MORE)));
+    refused_by(Rule::ZcErrorStillNotifies, &held, with(&|s| s[3] = cqe(2, 2, ENOMEM, 0)));
+    refused_by(Rule::MemlockGivenBack, &held, with(&|s| s[7] = cqe(6, 3, ENOMEM, MORE)));
+    let table = Step::Register { ring: RingId(0), what: Register::Buffers(vec![few(0), few(1)]) };
+    let full = limited(3, program(Lane::Loopback, vec![table]));
+    accepted(&full, vec![returned(0, ENOMEM.into())]);
+    refused_by(Rule::MemlockTables, &full, vec![returned(0, 0)]);
+    let free = Program { limits: Limits { unprivileged: false, ..full.limits.clone() }, ..full };
+    accepted(&free, vec![returned(0, 0)]);
+}
+
+#[test]
 fn a_promise_that_was_waited_for_in_vain_is_stuck() {
     let one = program(Lane::Loopback, vec![submit([zc(1, 0, 4096)]), reap()]);
     let seen = vec![returned(0, 1), cqe(1, 1, 4096, MORE), Seen { step: 1, what: What::GaveUp }];

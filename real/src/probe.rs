@@ -64,6 +64,9 @@ fn has(feature: Feature, opcodes: u8) -> Result<bool, Skip> {
         Feature::PrepCopies => prep_copies(),
         // Trying would block where it is not so.
         Feature::UnregisterReturns => Ok(release().1 >= KernelVersion(6, 13, 0)),
+        // Trying would take another user and another limit.
+        Feature::PrepLocks => Ok(release().1 >= KernelVersion(6, 15, 0)),
+        Feature::RingsLocked => Ok((KernelVersion(6, 14, 0)..KernelVersion(7, 2, 0)).contains(&release().1)),
         // An index without a table is refused only once the descriptor was looked up.
         Feature::SendmsgZcFixed => accepts(Sqe { ioprio: send_flag::FIXED_BUF, ..sendmsg_zc }, opcodes),
         Feature::SendVectorized => {

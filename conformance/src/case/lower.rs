@@ -36,7 +36,9 @@ struct Lowering<'a> {
 impl<'a> Lowering<'a> {
     fn of(text: &'a str, case: &'a Case, mode: Mode) -> Result<Lowering<'a>, Refusal> {
         let (names, sockets) = setup::sockets(case)?;
-        let program = Program { rings: setup::rings(case, mode)?, sockets, ..Program::default() };
+        let limits = case.limits.as_ref().map(|limits| limits.what.clone()).unwrap_or_default();
+        let rings = setup::rings(case, mode)?;
+        let program = Program { limits, rings, sockets, ..Program::default() };
         Ok(Lowering {
             text,
             case,

@@ -34,6 +34,7 @@ pub use setup::check_names;
 pub use witness::check_witnesses;
 
 use text::At;
+use uringspec_model::program::Limits;
 
 /// A file with one claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Case {
     pub thread: Option<String>,
     /// Opcodes and features without which it is skipped.
     pub needs: Vec<Name>,
+    /// What the user may do, if a line says it.
+    pub limits: Option<Noted<Limits>>,
     /// The kinds of ring on which it is run; empty: plain and defer, or as the ring lines say.
     pub modes: Vec<Mode>,
     /// The rings; empty: one of 8 entries.

@@ -23,6 +23,7 @@ enum Keyword {
     Thread,
     Needs,
     Rings,
+    Limits,
     Ring,
     Socket,
     Buffer,
@@ -51,6 +52,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("thread", Keyword::Thread),
     ("needs", Keyword::Needs),
     ("rings", Keyword::Rings),
+    ("limits", Keyword::Limits),
     ("ring", Keyword::Ring),
     ("socket", Keyword::Socket),
     ("buffer", Keyword::Buffer),
@@ -172,6 +174,12 @@ fn top_line(case: &mut Case, lines: &mut Lines<'_>, line: Line<'_>) -> Result<()
             case.witnesses.push(Noted { above: noted.above, what, note: noted.note, at: noted.at });
             return Ok(());
         }
+        Keyword::Limits if case.limits.is_some() => {
+            return Err(Refusal::new(line.at, "limits are said once").expecting(["one `limits` line"]));
+        }
+        Keyword::Limits => {
+            case.limits = Some(parse_setup::limits(i).map(|limits| lines.noted(line, limits))?);
+        }
         Keyword::Ring => case.rings.push(parse_setup::ring(i).map(|ring| lines.noted(line, ring))?),
         Keyword::Socket => case.sockets.push(parse_setup::socket(i).map(|socket| lines.noted(line, socket))?),
         Keyword::Buffer => {
@@ -184,7 +192,7 @@ fn top_line(case: &mut Case, lines: &mut Lines<'_>, line: Line<'_>) -> Result<()
             return Ok(());
         }
     }
-    if word < Keyword::Ring {
+    if word < Keyword::Limits {
         lines.keep_note(line);
     }
     end(i, &[])

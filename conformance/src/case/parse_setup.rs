@@ -2,7 +2,7 @@
 
 use uringspec_model::abi::{name_of, setup};
 use uringspec_model::memory::Protection;
-use uringspec_model::program::{Lane, SocketKind, SocketSetup, SocketState};
+use uringspec_model::program::{Lane, Limits, SocketKind, SocketSetup, SocketState};
 use winnow::Result;
 
 use super::error::Refusal;
@@ -46,6 +46,21 @@ pub(super) fn modes(i: &mut Input<'_>) -> Result<Vec<Mode>, Refusal> {
         }
     }
     Ok(modes)
+}
+
+/// A `limits` line behind its keyword.
+pub(super) fn limits(i: &mut Input<'_>) -> Result<Limits, Refusal> {
+    let mut limits = Limits::default();
+    while limits == Limits::default() || !token::at_end(i) {
+        if eat_key(i, "memlock") {
+            limits.memlock_bytes = Some(token::size(i)?);
+        } else if eat_key(i, "uid") {
+            limits.unprivileged = keyword(i, "user", &[("nobody", true)])?;
+        } else {
+            return Err(unknown(i, "limits", &["memlock=64K", "uid=nobody"]));
+        }
+    }
+    Ok(limits)
 }
 
 /// A `ring` line behind its keyword.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use uringspec_model::abi::{self, errno, msg, send_flag, setup};
 use uringspec_model::memory::Protection;
-use uringspec_model::program::{Lane, SocketState};
+use uringspec_model::program::{Lane, Limits, SocketState};
 
 use super::parse_setup::{kind_word, lane_word};
 use super::parse_sqe::{FLAGS, OPS, RAW};
@@ -33,6 +33,9 @@ pub fn print(case: &Case) -> String {
     if !case.modes.is_empty() {
         let modes: Vec<&str> = case.modes.iter().map(|m| mode_word(*m)).collect();
         let _ = writeln!(out, "{:<10} {}", "rings", modes.join(" "));
+    }
+    if let Some(limits) = &case.limits {
+        line(&mut out, "", limits, &limits_words(&limits.what));
     }
     for ring in &case.rings {
         line(&mut out, "", ring, &ring_words(&ring.what));
@@ -97,6 +100,20 @@ fn list(out: &mut String, keyword: &str, names: &[Name]) {
     if !row.is_empty() {
         let _ = writeln!(out, "{row}");
     }
+}
+
+fn limits_words(limits: &Limits) -> String {
+    let mut words = String::from("limits    ");
+    if let Some(bytes) = limits.memlock_bytes {
+        let _ = match bytes.is_multiple_of(1024) {
+            true => write!(words, " memlock={}K", bytes / 1024),
+            false => write!(words, " memlock={bytes}"),
+        };
+    }
+    if limits.unprivileged {
+        words.push_str(" uid=nobody");
+    }
+    words
 }
 
 fn ring_words(ring: &Ring) -> String {

@@ -168,6 +168,26 @@ pub(super) fn number(i: &mut Input<'_>, what: &str, max: u64) -> Result<u64, Ref
     }
 }
 
+/// The most bytes that a limit says.
+const SIZE_MAX: u64 = 1 << 40;
+
+/// A number of bytes: digits, and `K` or `M` for so many times 1024 or 1024 * 1024.
+pub(super) fn size(i: &mut Input<'_>) -> Result<u64, Refusal> {
+    let at = here(i);
+    let text = word(i);
+    let (digits, unit) = match (text.strip_suffix('K'), text.strip_suffix('M')) {
+        (Some(digits), _) => (digits, 1 << 10),
+        (_, Some(digits)) => (digits, 1 << 20),
+        (None, None) => (text, 1),
+    };
+    let plain = digits.chars().all(|c| c.is_ascii_digit());
+    let bytes = digits.parse::<u64>().ok().filter(|_| plain).and_then(|n| n.checked_mul(unit));
+    bytes.filter(|bytes| *bytes <= SIZE_MAX).ok_or_else(|| {
+        Refusal::new(at, format!("{} is no number of bytes", shown(text)))
+            .expecting([format!("a number up to {SIZE_MAX}"), "a number with K or M such as 64K".into()])
+    })
+}
+
 /// User data: `#` and a number.
 pub(super) fn user_data(i: &mut Input<'_>) -> Result<u64, Refusal> {
     let at = here(i);

@@ -8,9 +8,11 @@
 mod attempt;
 mod cancel;
 mod finish;
+mod locked;
 mod notify;
 mod options;
 mod queue;
+mod register;
 mod result;
 mod standing;
 mod step;
@@ -140,6 +142,8 @@ pub(crate) struct Ring {
     pub(crate) sq_entries: usize,
     /// The completions.
     pub(crate) queue: queue::Queue,
+    /// The number of calls before the last enter with `GETEVENTS`, which runs deferred work.
+    pub(crate) worked: u32,
 }
 
 /// What a descriptor of the program is.
@@ -192,6 +196,8 @@ pub(crate) struct State {
     pub(crate) batch: RequestId,
     /// Calls that took entries, so far.
     pub(crate) calls: u32,
+    /// Pages of tables that were given up while requests could still use them.
+    pub(crate) lingering_pages: u64,
     /// Steps that were begun.
     pub(crate) begun: u32,
     /// The ring that has not said yet whether completions wait outside its queue.
@@ -255,6 +261,7 @@ impl<'a> World<'a> {
             drained: 0,
             batch: RequestId(0),
             calls: 0,
+            lingering_pages: 0,
             begun: 0,
             flag_owed: None,
             beside: Vec::new(),
@@ -264,7 +271,9 @@ impl<'a> World<'a> {
             .steps
             .iter()
             .any(|step| matches!(step, crate::program::Step::Reap { until: Until::Seen(_), .. }));
-        World { law, state, tallies, hits: Cell::default(), deviations: Cell::default() }
+        let mut world = World { law, state, tallies, hits: Cell::default(), deviations: Cell::default() };
+        world.check_rings_fit();
+        world
     }
 
     /// Takes one decision, or names the rule that it breaks; then nothing has changed.

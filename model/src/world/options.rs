@@ -23,6 +23,7 @@ const ERRORS: &[u16] = &[
     errno::ECANCELED,
     errno::ENOENT,
     errno::EMSGSIZE,
+    errno::ENOMEM,
 ];
 
 impl World<'_> {

@@ -38,7 +38,7 @@ impl World<'_> {
             Ok(rule) => self.hit(rule),
             Err(_) if self.may_be_cancelled(id, res) => self.hit(Rule::CancelEndsTarget),
             Err(rule) if is_polled_elsewhere(request, res) => self.hold_to(!self.law.contract, rule)?,
-            Err(rule) => self.refuse(rule)?,
+            Err(rule) => self.refuse(self.unlocked_rule(request, res).unwrap_or(rule))?,
         }
         self.judge_turn(request)?;
         if request.silent && !request.fails_chain(res) {

@@ -6,9 +6,8 @@ use crate::memory::Generation;
 use crate::mutation::Fault;
 use crate::net::{Connection, Holds, Room};
 use crate::notice::Used;
-use crate::profile::Feature;
-use crate::program::{Register, RingId, SocketId, Step};
-use crate::request::{Event, Phase, Request, RequestId};
+use crate::program::{RingId, SocketId, Step};
+use crate::request::{Event, Phase, RequestId};
 use crate::rules::Rule;
 use crate::trace::RoomReport;
 use crate::{abi::errno, may::Counts};
@@ -97,6 +96,7 @@ impl World<'_> {
 
     /// An enter that waits for completions: work that waited for it runs.
     fn run_work(&mut self, ring: RingId) {
+        self.state.rings[usize::from(ring.0)].worked = self.state.calls;
         self.run_deferred(ring);
         let waiting: Vec<RequestId> = self.waiting_on(|request| request.0 == ring);
         for id in waiting {
@@ -187,7 +187,7 @@ impl World<'_> {
         self.wake_polls();
     }
 
-    fn is_open(&self, socket: SocketId) -> bool {
+    pub(super) fn is_open(&self, socket: SocketId) -> bool {
         match self.state.sockets.get(usize::from(socket.0)) {
             Some(Socket::Stream(stream)) => stream.open,
             Some(Socket::Datagrams(queue)) => queue.is_open,
@@ -266,83 +266,6 @@ impl World<'_> {
                 *counts = Counts { least, rule: Rule::SendPartialOnFailure, ..*counts };
             }
         }
-    }
-
-    fn register(&mut self, ring: RingId, what: &Register) {
-        if self.ring_mut(ring).is_none() {
-            return;
-        }
-        let sockets = self.law.program.sockets.len();
-        let closed: Vec<u16> = (0..sockets as u16).filter(|i| !self.is_open(SocketId(*i))).collect();
-        let Some(state) = self.state.rings.get_mut(usize::from(ring.0)) else { return };
-        let files = match what {
-            Register::Files(_) if state.files.is_some() => {
-                Some(Err((Errno(errno::EBUSY), Rule::FilesRegisterOnce)))
-            }
-            Register::Files(files) if files.is_empty() => {
-                Some(Err((Errno(errno::EINVAL), Rule::FilesRegisterOnce)))
-            }
-            Register::Files(files) if files.iter().flatten().any(|f| closed.contains(f)) => {
-                Some(Err((Errno(errno::EBADF), Rule::SendBadDescriptor)))
-            }
-            Register::Files(files) => {
-                let socket = |index: &u16| (usize::from(*index) < sockets).then_some(SocketId(*index));
-                state.files = Some(files.iter().map(|f| f.as_ref().and_then(socket)).collect());
-                Some(Ok(0))
-            }
-            Register::UnregisterFiles => {
-                let had = state.files.take().is_some();
-                Some(if had { Ok(0) } else { Err((Errno(errno::ENXIO), Rule::FilesRegisterOnce)) })
-            }
-            _ => None,
-        };
-        let mut buffers = std::mem::take(&mut state.buffers);
-        let space = self.space();
-        let (result, promised) = match (files, what) {
-            (Some(result), _) => (result, Rule::FilesRegisterOnce),
-            (None, Register::Buffers(iovecs)) => {
-                (buffers.register(iovecs, space).map(|()| 0), Rule::BufEntryValid)
-            }
-            (None, Register::SparseBuffers(count)) => {
-                (buffers.register_sparse(*count).map(|()| 0), Rule::BufTableSize)
-            }
-            (None, Register::UpdateBuffers { offset, iovecs }) => {
-                (buffers.update(*offset, iovecs, space), Rule::BufUpdateCounts)
-            }
-            (None, _) => (buffers.unregister().map(|()| 0), Rule::BufUnregisterNeedsTable),
-        };
-        self.state.rings[usize::from(ring.0)].buffers = buffers;
-        if result.is_ok() {
-            self.state.rings[usize::from(ring.0)].changed_at = self.state.begun;
-        }
-        (self.state.returns, self.state.returns_rule) = match result {
-            Ok(count) => (Some(count), promised),
-            Err((error, rule)) => (Some(-i64::from(error.0)), rule),
-        };
-        if matches!(what, Register::UnregisterBuffers | Register::UnregisterFiles)
-            && !self.law.profile.has(Feature::UnregisterReturns)
-            && self.state.requests.values().any(|r| r.ring == ring)
-        {
-            self.give_up("a table that is unregistered while requests may use it, which waits for them here");
-        }
-        let is_gain = matches!(what, Register::Buffers(_) | Register::SparseBuffers(_) | Register::Files(_));
-        let open = |r: &&mut Request| r.ring == ring && r.phase != Phase::Done && !r.imported;
-        let looks_up = |r: &Request| r.is_async || r.late || r.may.waiting;
-        let mut gained = false;
-        for request in self.state.requests.values_mut().filter(open).filter(|r| looks_up(r)) {
-            gained |= is_gain && (request.is_async || (request.late && request.fixed));
-            if request.fixed && !is_gain && (request.is_async || request.late || request.polls_first) {
-                // when it is tried the table may be another one
-                request.may.errors.push((Errno(errno::EFAULT), Rule::BufIndexFilled));
-            }
-        }
-        if gained || (self.has_async(ring) && matches!(what, Register::UnregisterFiles)) {
-            self.give_up("a table that changes under a request of another thread");
-        }
-    }
-
-    fn has_async(&self, ring: RingId) -> bool {
-        self.state.requests.values().any(|r| r.ring == ring && r.is_async && r.phase != Phase::Done)
     }
 
     /// A completion with this user data was seen.

@@ -72,7 +72,7 @@ impl World<'_> {
 
     /// Makes a request of an entry; says whether preparing it failed.
     fn admit(&mut self, ring: RingId, sqe: &Sqe) -> (RequestId, bool) {
-        let prepared = prepare(sqe, self.law.profile, &self.space());
+        let (prepared, locks_pages) = self.prepare(sqe);
         let id = RequestId(self.state.next_id);
         self.state.next_id += 1;
         let mut request = Request {
@@ -102,6 +102,7 @@ impl World<'_> {
             born_drains: self.state.drains,
             born_call: self.state.calls,
             posted: None,
+            locks_pages,
             late: false,
             waited: false,
             len_bytes: 0,
@@ -134,6 +135,16 @@ impl World<'_> {
         self.state.waiting.insert((ring, request.user_data, id));
         self.state.requests.insert(id, request);
         (id, refused)
+    }
+
+    /// Prepares an entry, and charges it if it can be tried: pages that its user is charged.
+    fn prepare(&mut self, sqe: &Sqe) -> (Prepared, u32) {
+        let prepared = prepare(sqe, self.law.profile, &self.space());
+        let Prepared::Ready(Plan::Send(send)) = &prepared else { return (prepared, 0) };
+        match self.lock_for_send(send) {
+            Ok(pages) => (prepared, pages),
+            Err(error) => (Prepared::Refused { errors: vec![error], notice: send.notice }, 0),
+        }
     }
 
     fn join(&mut self, chain: &mut Chain, id: RequestId, refused: bool) {

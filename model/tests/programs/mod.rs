@@ -230,6 +230,17 @@ fn peek() -> Step {
     Step::Peek { ring: RingId(0) }
 }
 
+/// The program as a user who may lock so many pages, of which the ring takes two.
+pub(crate) fn limited(pages: u64, mut program: Program) -> Program {
+    program.limits = Limits { memlock_bytes: Some(pages * 4096), unprivileged: true };
+    program
+}
+
+/// The first bytes of a region.
+pub(crate) fn few(region: u64) -> Iovec {
+    Iovec { addr: WINDOW_BASE + region * STRIDE, len_bytes: 2 }
+}
+
 fn silent(sqe: Sqe) -> Sqe {
     Sqe { flags: sqe.flags | sqe_flag::CQE_SKIP_SUCCESS, ..sqe }
 }
@@ -333,6 +344,47 @@ fn more() -> Vec<(&'static str, Program)> {
         (
             "overflow zc",
             small_queue(vec![submit([zc(1, 0, 2)]), peek(), submit([nop(2)]), reap(), drain(), peek()]),
+        ),
+        (
+            "memlock",
+            limited(
+                4,
+                program(
+                    Gate,
+                    vec![
+                        submit([reporting(zc(1, 0, 2))]),
+                        submit([reporting(zc(2, 1, 1))]),
+                        reap_now(),
+                        Step::ResetPeer { socket: SocketId(0) },
+                        reap(),
+                    ],
+                ),
+            ),
+        ),
+        (
+            "memlock chain",
+            limited(
+                4,
+                program(
+                    Loopback,
+                    vec![submit([linked(zc(1, 0, 2)), nop(2), zc(3, 0, 1), nop(4)]), reap_now(), fence()],
+                ),
+            ),
+        ),
+        (
+            "memlock table",
+            limited(
+                3,
+                program(
+                    Loopback,
+                    vec![
+                        Step::Register { ring: RingId(0), what: Register::Buffers(vec![few(0), few(1)]) },
+                        Step::Register { ring: RingId(0), what: Register::Buffers(vec![few(0)]) },
+                        submit([zc(1, 0, 1)]),
+                        reap(),
+                    ],
+                ),
+            ),
         ),
         ("peek", program(Loopback, vec![submit([nop(1), asynchronous(nop(2))]), peek(), reap()])),
         ("cancel waiting", program(GateFull, vec![submit([reporting(zc(1, 0, 2)), cancel(2, 1)]), reap()])),
