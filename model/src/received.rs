@@ -33,17 +33,9 @@ pub(crate) struct Explained<'a> {
 
 /// Every way in which the writers of a stream explain received bytes.
 pub(crate) fn explain<'a>(world: &World<'a>, received: &Received) -> Explained<'a> {
-    let mut search = Search {
-        received,
-        found: Vec::new(),
-        known: BTreeSet::new(),
-        broken: None,
-        deepest: 0,
-        steps_left: STEPS_MAX,
-    };
-    search.read(world.clone(), Place::default());
-    let gave_up = search.steps_left == 0;
-    Explained { worlds: search.found, broken: search.broken, gave_up }
+    // when a chain went on unseen seldom matters, so first it does so only where its bytes are needed
+    let first = Search::run(world, received, false);
+    if !first.worlds.is_empty() || first.gave_up { first } else { Search::run(world, received, true) }
 }
 
 /// How far received bytes are explained.
@@ -58,6 +50,8 @@ struct Place {
 
 struct Search<'r, 'a> {
     received: &'r Received,
+    /// Whether chains may go on before their bytes are needed.
+    eager: bool,
     found: Vec<World<'a>>,
     /// Where more than one way led on from.
     known: BTreeSet<(Place, State)>,
@@ -69,6 +63,21 @@ struct Search<'r, 'a> {
 }
 
 impl<'a> Search<'_, 'a> {
+    fn run(world: &World<'a>, received: &Received, eager: bool) -> Explained<'a> {
+        let mut search = Search {
+            received,
+            eager,
+            found: Vec::new(),
+            known: BTreeSet::new(),
+            broken: None,
+            deepest: 0,
+            steps_left: STEPS_MAX,
+        };
+        search.read(world.clone(), Place::default());
+        let gave_up = search.steps_left == 0;
+        Explained { worlds: search.found, broken: search.broken, gave_up }
+    }
+
     fn read(&mut self, mut world: World<'a>, mut place: Place) {
         while self.found.len() <= WIDTH_MAX && self.steps_left > 0 {
             self.steps_left -= 1;
@@ -82,7 +91,7 @@ impl<'a> Search<'_, 'a> {
                 place = Place { run: place.run + 1, at: 0, depth: place.depth };
                 continue;
             }
-            let ways = ways(&world, self.received.socket, run, place.at);
+            let ways = ways(&world, self.received.socket, run, place.at, self.eager);
             match ways[..] {
                 [] => return self.blame(Rule::StreamNothingInvented, place),
                 [way] => {
@@ -168,10 +177,10 @@ fn starts(world: &World<'_>, socket: SocketId) -> Vec<Start> {
 }
 
 /// The ways on from `at` of `run`, the longest pieces first.
-fn ways(world: &World<'_>, socket: SocketId, run: &Run, at: u64) -> Vec<Decision> {
+fn ways(world: &World<'_>, socket: SocketId, run: &Run, at: u64, eager: bool) -> Vec<Decision> {
     let starts = starts(world, socket);
     let mut ways = Vec::new();
-    let mut queued = false;
+    let mut queued = eager;
     for (i, start) in starts.iter().enumerate() {
         let (matched, generation) = matches(world, &start.segment, run, at);
         let matched = matched.min(start.most);

@@ -4,7 +4,7 @@ use super::{Socket, World};
 use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::deviation::Deviation;
-use crate::may::May;
+use crate::may::{Counts, May};
 use crate::mutation::Fault;
 use crate::net::{Connection, Pending};
 use crate::notice::{Stage, Used};
@@ -193,27 +193,28 @@ impl World<'_> {
         if failed {
             return self.proceed_failed(id);
         }
-        let read = self
-            .request(id)
-            .socket
-            .and_then(|socket| self.stream(socket)?.writer(id).map(|w| w.read))
-            .unwrap_or(0);
-        let request = self.request_mut(id);
-        let Some(next) = request.behind else { return Err(Rule::LinkStartsAfterResult) };
-        let Some(counts) = request.may.bytes.as_mut() else { return Err(Rule::LinkStartsAfterResult) };
+        let request = self.request(id);
+        let queued =
+            request.behind.filter(|n| self.state.requests.get(n).is_some_and(|n| n.phase == Phase::Queued));
+        let (Some(next), Some(counts), Phase::Issued) = (queued, request.may.bytes, request.phase) else {
+            return Err(Rule::LinkStartsAfterResult);
+        };
+        // what the peer has read of it, and where another's bytes have shown that it ended
+        let writer = request.socket.and_then(|socket| self.stream(socket)?.writer(id));
+        let (read, ended) = writer.map_or((0, None), |w| (w.read, w.closed.then_some(w.accepted)));
         let whole = request.retries || (request.short_is_failure && !request.hard);
-        counts.least = if whole { counts.most } else { counts.least.max(read) };
-        if request.phase != Phase::Issued || counts.most < read {
+        let least = if whole { counts.most } else { counts.least.max(read) };
+        let least = least.max(ended.map_or(0, |(least, _)| least));
+        let most = counts.most.min(ended.map_or(u64::MAX, |(_, most)| most));
+        if least > most || most < read {
             return Err(Rule::LinkStartsAfterResult);
         }
-        let (least, most) = (counts.least, counts.most);
+        let request = self.request_mut(id);
+        request.may.bytes = Some(Counts { least, most, ..counts });
         request.may.errors.clear();
         request.may.waiting = false;
         request.polls_first = false;
         let socket = request.socket;
-        if self.request(next).phase != Phase::Queued {
-            return Err(Rule::LinkStartsAfterResult);
-        }
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.took_at_least(id, least, most);
         }
