@@ -48,10 +48,13 @@ impl Buffers {
 
     /// What registering `count` empty entries returns (`IORING_RSRC_REGISTER_SPARSE`).
     pub fn register_sparse(&mut self, count: u32) -> Result<(), (Errno, Rule)> {
+        if count == 0 {
+            return Err((Errno(errno::EINVAL), Rule::BufTableSize));
+        }
         if self.0.is_some() {
             return Err((Errno(errno::EBUSY), Rule::BufRegisterOnce));
         }
-        if count == 0 || count as usize > TABLE_MAX {
+        if count as usize > TABLE_MAX {
             return Err((Errno(errno::EINVAL), Rule::BufTableSize));
         }
         self.0 = Some(vec![None; count as usize]);
@@ -67,11 +70,14 @@ impl Buffers {
         space: Space<'_>,
         mut budget: Budget,
     ) -> Result<i64, (Errno, Rule)> {
+        if iovecs.is_empty() {
+            return Err((Errno(errno::EINVAL), Rule::BufUpdateInTable));
+        }
         let Some(table) = &mut self.0 else {
             return Err((Errno(errno::ENXIO), Rule::BufUpdateNeedsTable));
         };
         let from = offset as usize;
-        if iovecs.is_empty() || from + iovecs.len() > table.len() {
+        if from + iovecs.len() > table.len() {
             return Err((Errno(errno::EINVAL), Rule::BufUpdateInTable));
         }
         for (i, iovec) in iovecs.iter().enumerate() {

@@ -11,7 +11,8 @@
 //! A request that is `Done` may still have a `Notice`: its memory is the kernel's until that is
 //! posted.
 
-use crate::cqe::Res;
+use crate::abi::errno;
+use crate::cqe::{Errno, Res};
 use crate::may::May;
 use crate::memory::Generation;
 use crate::notice::Notice;
@@ -103,6 +104,8 @@ pub struct Request {
     pub retries: bool,
     /// It fails where there is no room (`MSG_DONTWAIT`).
     pub never_waits: bool,
+    /// It came by a write, whose failure is posted by work that may be deferred (`io_complete_rw`).
+    pub is_write: bool,
     /// Its success posts nothing (`IOSQE_CQE_SKIP_SUCCESS`).
     pub silent: bool,
     /// Another thread runs it, at any time until its result is seen (`IOSQE_ASYNC`).
@@ -112,6 +115,8 @@ pub struct Request {
     pub is_led_away: bool,
     /// The request that tries to cancel it, while the result of that was not seen.
     pub canceller: Option<RequestId>,
+    /// It may have cancelled any request with this user data.
+    pub cancels: Option<u64>,
     /// `POLL_FIRST`.
     pub polls_first: bool,
     /// What memory held when it was submitted, for a member of a chain: when it is tried may not show.
@@ -140,6 +145,21 @@ pub struct Request {
 }
 
 impl Request {
+    /// A cancel found it; if it was running it ends with what was taken, or with `EINTR`.
+    pub fn may_stop_short(&mut self) {
+        if self.is_async {
+            self.may.errors.push((Errno(errno::EINTR), Rule::CancelInterrupts));
+        }
+        if self.is_async && self.is_led_away {
+            // it waits in the send itself, so the interruption ends it
+            self.may.waiting = false;
+            self.phase = self.phase.after(Event::Issue).unwrap_or(self.phase);
+        }
+        if let Some(counts) = self.may.bytes.as_mut().filter(|_| self.retries || self.is_async) {
+            counts.least = counts.least.min(1);
+        }
+    }
+
     /// Whether `res` cuts the chain behind it.
     pub fn fails_chain(&self, res: Res) -> bool {
         match res {

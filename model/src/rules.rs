@@ -182,6 +182,8 @@ rules! {
     CancelNotFound = "cancel.not-found", Man("io_uring_prep_cancel.3", "RETURN VALUE");
     /// Cancelling what another thread is running may be EALREADY; it may end in any way then.
     CancelAlready = "cancel.already", Man("io_uring_prep_cancel.3", "RETURN VALUE");
+    /// A send that another thread is in the middle of ends with EINTR once it is cancelled, or with what was taken of it.
+    CancelInterrupts = "cancel.interrupts", Observed("6.18.44: a send that waits for room in io-wq, cancelled");
     /// A cancelled request ends with ECANCELED, or with the bytes that were taken of it.
     CancelEndsTarget = "cancel.ends-target", Man("io_uring_prep_cancel.3", "DESCRIPTION");
     /// A reserved field of a cancel that is not zero is EINVAL.

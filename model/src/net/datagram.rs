@@ -29,6 +29,8 @@ pub struct Datagram {
     pub unsure: bool,
     /// Another thread may not have sent it yet, so it may come behind later ones.
     pub loose: bool,
+    /// Those before it in the queue that may come behind it.
+    pub unordered: Vec<RequestId>,
 }
 
 /// What a datagram socket has sent and its peer has not read.
@@ -50,6 +52,13 @@ pub struct Datagrams {
     pub refusal_comes: bool,
     /// The most bytes of one datagram.
     pub longest: u64,
+}
+
+impl Datagram {
+    /// Whether it may be read before one that is before it in the queue, which then still comes.
+    fn may_overtake(&self, before: &Datagram) -> bool {
+        before.loose || self.unordered.contains(&before.request)
+    }
 }
 
 impl Datagrams {
@@ -76,31 +85,34 @@ impl Datagrams {
         segments: Vec<Segment>,
         len_bytes: u64,
         loose: bool,
+        beside: &[RequestId],
     ) {
+        let behind = self.queue.iter().map(|d| d.request).filter(|other| beside.contains(other));
+        let unordered = behind.collect();
         let waiting: u64 = self.queue.iter().map(|d| d.len_bytes + REQUEST_OVERHEAD_BYTES).sum();
         let crowded = waiting + len_bytes + REQUEST_OVERHEAD_BYTES > self.room.leaves_bytes.max(ONE_DATAGRAM);
         let unsure = crowded || self.is_refused;
         self.refusal_comes |= self.is_refused;
-        self.queue.push(Datagram { request, user_data, segments, len_bytes, unsure, loose });
+        self.queue.push(Datagram { request, user_data, segments, len_bytes, unsure, loose, unordered });
     }
 
     /// The datagrams that the peer may read next.
     pub fn front(&self) -> impl Iterator<Item = (usize, &Datagram)> {
-        let mut open = true;
-        self.queue.iter().enumerate().take_while(move |(_, datagram)| {
-            let here = open;
-            open &= datagram.unsure || datagram.loose;
-            here
+        self.queue.iter().enumerate().filter(|(index, datagram)| {
+            self.queue[..*index].iter().all(|before| before.unsure || datagram.may_overtake(before))
         })
     }
 
-    /// The peer reads the datagram at `index`; the unsure ones before it were lost.
+    /// The peer reads the datagram at `index`; the unsure ones that came before it were lost.
     pub fn read(&mut self, index: usize) {
+        if index >= self.queue.len() {
+            return;
+        }
+        let taken = self.queue.remove(index);
         let mut at = 0;
         self.queue.retain(|datagram| {
             at += 1;
-            let before = at - 1 < index;
-            at - 1 > index || (before && datagram.loose)
+            at > index || taken.may_overtake(datagram)
         });
     }
 

@@ -8,7 +8,7 @@ use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::{Counts, May};
 use crate::mutation::Fault;
-use crate::net::{Connection, REQUEST_OVERHEAD_BYTES, Room, SocketSend, Stream};
+use crate::net::{Connection, REQUEST_OVERHEAD_BYTES, Room, SocketSend, Stream, UDP4_LONGEST};
 use crate::notice::{Event as NoticeEvent, Used};
 use crate::prepare::{Plan, Retry, SendPlan};
 use crate::program::{End, SocketId, socket_of};
@@ -168,14 +168,18 @@ impl World<'_> {
             return May::default();
         };
         let len = plan.len_bytes();
-        if queue.is_shut && !self.ended_since(id, socket).1 {
-            return May::fail(errno::EPIPE, Rule::SendBrokenPipe);
-        }
-        if len > queue.longest {
+        // the checks in the order in which a datagram meets them
+        if len > u64::from(u16::MAX) && queue.longest == UDP4_LONGEST {
             return May::fail(errno::EMSGSIZE, Rule::DatagramLength);
         }
         if !queue.is_connected {
             return May::fail(errno::EDESTADDRREQ, Rule::DatagramNeedsAddress);
+        }
+        if len > queue.longest {
+            return May::fail(errno::EMSGSIZE, Rule::DatagramLength);
+        }
+        if queue.is_shut && !self.ended_since(id, socket).1 {
+            return May::fail(errno::EPIPE, Rule::SendBrokenPipe);
         }
         if plan.corks {
             self.give_up("MSG_MORE on a datagram socket");
@@ -204,8 +208,14 @@ impl World<'_> {
         }
         let is_async = self.request(id).is_async || self.request(id).late;
         let user_data = self.request(id).user_data;
+        let mut beside = self.state.beside.clone();
+        if is_async {
+            let chain = self.chain_before(id);
+            let queued = self.datagrams(socket).map_or(&[][..], |queue| &queue.queue);
+            beside = queued.iter().map(|d| d.request).filter(|other| !chain.contains(other)).collect();
+        }
         if let Some(Socket::Datagrams(queue)) = self.state.sockets.get_mut(usize::from(socket.0)) {
-            queue.enqueue(id, user_data, segments, len, is_async);
+            queue.enqueue(id, user_data, segments, len, is_async, &beside);
         }
         may
     }
@@ -281,6 +291,7 @@ impl World<'_> {
             Room::Enough if self.request(id).waited && self.request(id).born_drains != self.state.drains => {
                 Room::Unknown
             }
+            Room::Enough if self.ended_since(id, socket).1 => Room::Unknown,
             // another thread, or a later enter, comes to it when there may be room
             Room::None if tried_later && plan.retry == Retry::Never => Room::Unknown,
             room => room,
@@ -387,14 +398,20 @@ impl World<'_> {
         }
     }
 
-    /// The writers of a socket that are not members of the request's chain before it.
-    fn outside_chain(&self, id: RequestId, socket: SocketId) -> Vec<RequestId> {
+    /// The members of the request's chain before it that owe something.
+    fn chain_before(&self, id: RequestId) -> Vec<RequestId> {
         let mut chain = Vec::new();
         let mut ahead = self.request(id).before;
         while let Some(before) = ahead {
             chain.push(before);
             ahead = self.state.requests.get(&before).and_then(|request| request.before);
         }
+        chain
+    }
+
+    /// The writers of a socket that are not members of the request's chain before it.
+    fn outside_chain(&self, id: RequestId, socket: SocketId) -> Vec<RequestId> {
+        let chain = self.chain_before(id);
         let writers = self.stream(socket).map_or(&[][..], |stream| &stream.writers);
         writers.iter().map(|w| w.request).filter(|w| !chain.contains(w)).collect()
     }
@@ -442,6 +459,8 @@ fn fault(mapped: u64, room: Room, plan: &SendPlan) -> May {
     }
     if room != Room::None && mapped > 0 {
         may.bytes = Some(Counts { least: 1, most: mapped, rule: Rule::SendFaultKeepsPrefix });
+        // what was taken in part is tried again for the rest
+        may.waiting |= plan.retry == Retry::UntilAll;
     }
     may
 }

@@ -6,7 +6,7 @@ use super::World;
 use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::{Counts, May};
-use crate::request::{Phase, RequestId};
+use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 
 impl World<'_> {
@@ -14,34 +14,83 @@ impl World<'_> {
     pub(super) fn try_cancel(&mut self, id: RequestId, target: u64) -> May {
         let ring = self.request(id).ring;
         let not_found = May::fail(errno::ENOENT, Rule::CancelNotFound);
-        let mut others = self.requests_with(ring, target).filter(|other| *other != id);
-        let first = others.find(|other| self.request(*other).phase != Phase::Done);
-        let Some(found) = first else { return not_found };
-        if others.any(|other| self.request(other).phase != Phase::Done) {
-            drop(others);
-            self.give_up("cancelling one of several requests with the same user data");
-            return May::default();
+        let open = |other: &RequestId| *other != id && self.request(*other).phase != Phase::Done;
+        let found: Vec<RequestId> = self.requests_with(ring, target).filter(open).collect();
+        let at_any_time = self.request(id).is_async || self.request(id).late;
+        let others = found.iter().any(|other| self.cancels(*other).is_some());
+        if at_any_time || others || found.len() > 1 {
+            return self.cancel_any(id, target, &found);
         }
-        drop(others);
+        let Some(found) = found.first().copied() else { return not_found };
         let request = self.request(found);
         let in_chain = request.before.is_some() && request.phase == Phase::Queued;
         if in_chain || request.cut || (request.phase == Phase::Issued && self.is_over(found)) {
             return not_found;
         }
-        let surely = request.phase == Phase::Armed;
+        let surely = request.phase == Phase::Armed && !request.is_async;
         let is_async = request.is_async;
         let taken = request.socket.and_then(|s| self.stream(s)?.writer(found)).map_or(0, |w| w.accepted.1);
         if surely {
             self.mark_cancelled(found, taken, Some(id));
             return May::exactly(0, Rule::CancelFound);
         }
+        let waits = request.phase == Phase::Armed;
         self.request_mut(found).canceller = Some(id);
         let mut may = May::exactly(0, Rule::CancelFound);
-        may.errors.push((Errno(errno::ENOENT), Rule::CancelNotFound));
+        if !waits {
+            may.errors.push((Errno(errno::ENOENT), Rule::CancelNotFound));
+        }
         if is_async {
             may.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
         }
         may
+    }
+
+    /// The request that tries to cancel this one, if its result was not seen.
+    fn cancels(&self, id: RequestId) -> Option<RequestId> {
+        self.request(id).canceller.filter(|canceller| self.state.requests.contains_key(canceller))
+    }
+
+    /// Cancelling at an unknown time, or one of several, or what another cancel may have ended: any of them
+    /// may end, and none.
+    fn cancel_any(&mut self, id: RequestId, target: u64, found: &[RequestId]) -> May {
+        let mut may = May::exactly(0, Rule::CancelFound);
+        may.errors.push((Errno(errno::ENOENT), Rule::CancelNotFound));
+        may.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
+        for other in found {
+            let earlier = self.cancels(*other);
+            self.request_mut(*other).canceller = Some(id);
+            if let Some(earlier) = earlier.filter(|earlier| self.request(*earlier).phase != Phase::Done) {
+                let earlier = self.request_mut(earlier);
+                earlier.cancels = Some(target);
+                earlier.may = may.clone();
+            }
+        }
+        self.request_mut(id).cancels = Some(target);
+        may
+    }
+
+    /// A cancel that may have ended any of the requests with its target's user data has ended.
+    fn cancel_any_ended(&mut self, id: RequestId, target: u64, res: Res) {
+        let ring = self.request(id).ring;
+        let same = |r: &Request| r.ring == ring && r.cancels == Some(target) && r.phase != Phase::Done;
+        let next =
+            self.state.requests.iter().find(|(other, r)| **other != id && same(r)).map(|(other, _)| *other);
+        for other in self.requests_with(ring, target).collect::<Vec<_>>() {
+            let request = self.request_mut(other);
+            if other == id || request.phase == Phase::Done {
+                continue;
+            }
+            request.canceller = next;
+            match res {
+                Res::Bytes(_) => {
+                    request.may.errors.push((Errno(errno::ECANCELED), Rule::CancelEndsTarget));
+                    request.may_stop_short();
+                }
+                Res::Err(Errno(errno::EALREADY)) => request.may_stop_short(),
+                Res::Err(_) => {}
+            }
+        }
     }
 
     /// Whether the request surely has its result, seen or not.
@@ -72,7 +121,13 @@ impl World<'_> {
         let request = self.request(id);
         let cancelled = match res {
             Res::Err(Errno(errno::ECANCELED)) => true,
-            Res::Bytes(n) => request.retries && n > 0 && n < request.len_bytes,
+            // a thread that waits in the send is interrupted
+            Res::Err(Errno(errno::EINTR)) => request.is_async,
+            Res::Bytes(n) => {
+                let writer = request.socket.and_then(|s| self.stream(s)?.writer(id));
+                let taken = writer.map_or(0, |w| w.accepted.1);
+                (request.retries || request.is_async) && n > 0 && n < request.len_bytes && n <= taken
+            }
             Res::Err(_) => false,
         };
         cancelled && request.canceller.is_some_and(|c| self.state.requests.contains_key(&c))
@@ -80,6 +135,9 @@ impl World<'_> {
 
     /// A cancel's result was seen: its target follows.
     pub(super) fn cancel_ended(&mut self, id: RequestId, res: Res) {
+        if let Some(target) = self.request(id).cancels {
+            return self.cancel_any_ended(id, target, res);
+        }
         let targets = self.state.requests.iter().filter(|(_, r)| r.canceller == Some(id));
         let Some(target) = targets.map(|(target, _)| *target).next() else { return };
         if res == Res::Bytes(0) {
@@ -89,23 +147,29 @@ impl World<'_> {
                 self.mark_cancelled(target, taken, None);
             }
         } else {
-            self.request_mut(target).canceller = None;
+            let request = self.request_mut(target);
+            request.canceller = None;
+            if res == Res::Err(Errno(errno::EALREADY)) && request.phase != Phase::Done {
+                request.may_stop_short();
+            }
         }
     }
 
     /// A target's result was seen before its cancel's: that one has found it, or has not.
-    pub(super) fn target_ended(&mut self, id: RequestId, cancelled: bool) {
+    pub(super) fn target_ended(&mut self, id: RequestId, res: Res) {
         let Some(canceller) = self.request_mut(id).canceller.take() else { return };
         let Some(request) = self.state.requests.get_mut(&canceller) else { return };
-        if request.phase == Phase::Done {
+        if request.phase == Phase::Done || request.cancels.is_some() {
             return;
         }
-        request.may = if cancelled {
-            May::exactly(0, Rule::CancelFound)
-        } else {
-            let mut may = May::fail(errno::ENOENT, Rule::CancelNotFound);
-            may.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
-            may
+        request.may = match res {
+            Res::Err(Errno(errno::ECANCELED)) => May::exactly(0, Rule::CancelFound),
+            Res::Err(Errno(errno::EINTR)) => May::fail(errno::EALREADY, Rule::CancelAlready),
+            _ => {
+                let mut may = May::fail(errno::ENOENT, Rule::CancelNotFound);
+                may.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
+                may
+            }
         };
     }
 }

@@ -68,7 +68,7 @@ impl World<'_> {
                 results.push(Res::Err(Errno(errno::EAGAIN)));
             }
             if request.canceller.is_some() {
-                results.push(Res::Err(Errno(errno::ECANCELED)));
+                results.extend([errno::ECANCELED, errno::EINTR].map(|e| Res::Err(Errno(e))));
                 results.extend([1, request.len_bytes.saturating_sub(1)].map(Res::Bytes));
             }
             if wide {

@@ -133,7 +133,8 @@ impl World<'_> {
         for request in self.state.requests.range_mut(first..).map(|(_, request)| request) {
             let head = request.before.is_none() && !request.cut && !request.late;
             let inline = !request.is_async && !request.polls_first && !request.silent;
-            let certain = request.phase == Phase::Issued && request.may.is_certain();
+            let fails_later = request.is_write && !request.may.errors.is_empty();
+            let certain = request.phase == Phase::Issued && request.may.is_certain() && !fails_later;
             if request.ring == ring && head && inline && certain && request.canceller.is_none() {
                 request.posted = Some(call);
                 count += 1;

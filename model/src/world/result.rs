@@ -107,10 +107,9 @@ impl World<'_> {
 
     /// The request has this result: what follows from that.
     pub(super) fn conclude(&mut self, id: RequestId, res: Res) {
-        let cancelled = res == Res::Err(Errno(errno::ECANCELED));
         let unknown = self.request(id).socket.is_some_and(|socket| self.is_unknown(socket));
         self.cancel_ended(id, res);
-        self.target_ended(id, cancelled);
+        self.target_ended(id, res);
         let request = self.request_mut(id);
         request.phase = Phase::Done;
         request.may = May::default();

@@ -163,6 +163,7 @@ impl World<'_> {
         if let Some(queue) = self.datagrams_mut(socket) {
             queue.queue.clear();
             queue.is_refused = true;
+            return self.fail_waiting(socket, &[(Errno(errno::ECONNREFUSED), Rule::DatagramRefused)]);
         }
         let unknown = self.is_unknown(socket);
         let Some(stream) = self.stream_mut(socket) else { return };
@@ -227,6 +228,7 @@ impl World<'_> {
         self.ends_mut(socket).shut = self.state.begun;
         if let Some(queue) = self.datagrams_mut(socket) {
             queue.is_shut = true;
+            return self.fail_waiting(socket, &[(Errno(errno::EPIPE), Rule::SendBrokenPipe)]);
         }
         let Some(stream) = self.stream_mut(socket) else { return };
         if stream.connection == Connection::Open {

@@ -90,10 +90,12 @@ impl World<'_> {
             short_is_failure: false,
             retries: false,
             never_waits: false,
+            is_write: false,
             silent: sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0,
             is_async: sqe.flags & sqe_flag::ASYNC != 0,
             is_led_away: false,
-            canceller: None,
+            canceller: self.cancel_of(ring, sqe.user_data),
+            cancels: None,
             polls_first: false,
             born: Vec::new(),
             born_at: self.state.begun,
@@ -123,6 +125,7 @@ impl World<'_> {
                     request.never_waits = send.retry == Retry::Never;
                     request.polls_first = send.poll_first;
                     request.fixed = send.fixed.is_some();
+                    request.is_write = send.is_write;
                     if send.poll_first {
                         request.born.clone_from(&self.state.generations);
                     }
@@ -145,6 +148,12 @@ impl World<'_> {
             Ok(pages) => (prepared, pages),
             Err(error) => (Prepared::Refused { errors: vec![error], notice: send.notice }, 0),
         }
+    }
+
+    /// A cancel at an unknown time that may yet find a request with this user data.
+    fn cancel_of(&self, ring: RingId, user_data: u64) -> Option<RequestId> {
+        let cancels = |r: &Request| r.ring == ring && r.cancels == Some(user_data) && r.phase != Phase::Done;
+        self.state.requests.iter().find(|(_, request)| cancels(request)).map(|(id, _)| *id)
     }
 
     fn join(&mut self, chain: &mut Chain, id: RequestId, refused: bool) {
@@ -211,6 +220,7 @@ impl World<'_> {
         let request = self.request_mut(id);
         request.plan = None;
         request.phase = Phase::Issued;
+        request.is_async = false;
         request.may = May::fail(errno::ECANCELED, rule);
     }
 
