@@ -12,6 +12,8 @@ use crate::request::{Phase, Request, RequestId};
 
 /// Errors that a wrong kernel is imagined to report.
 const ERRORS: &[u16] = &[
+    errno::EINTR,
+    errno::EALREADY,
     errno::EBADF,
     errno::EAGAIN,
     errno::EFAULT,
