@@ -46,7 +46,7 @@ fn imaginable(program: &Program, step: usize) -> Vec<What> {
             all.push(What::GaveUp);
             all.extend([true, false].map(|set| What::Overflow { ring: RingId(0), set }));
             let results =
-                [-125, -114, -104, -95, -88, -32, -22, -14, -12, -11, -9, -2, 0, 1, 2, 3, 4, i32::MIN];
+                [-125, -114, -104, -95, -88, -32, -22, -14, -12, -11, -9, -4, -2, 0, 1, 2, 3, 4, i32::MIN];
             for user_data in 1..=5 {
                 for (res, flags) in results.iter().flat_map(|r| [0, 2, 8, 10].map(|f| (*r, f))) {
                     all.push(What::Cqe(RingCqe { ring: RingId(0), cqe: Cqe { user_data, res, flags } }));
