@@ -1,6 +1,6 @@
 //! How often each alternative of a case was seen, and what of that is written down.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 use uringspec_model::cqe::{Completion, Cqe, Res, Usage};
@@ -8,9 +8,9 @@ use uringspec_model::cqe::{Completion, Cqe, Res, Usage};
 use crate::case::lowered::{Expected, Lowered};
 use crate::case::print_witness::{alternative_words, sighting_words};
 use crate::case::witness::{
-    Alternative, Place, Seen, Sighting, Unseen, Witness, alternatives, digest, lanes,
+    Alternative, Place, Seen, Sighting, Unseen, Witness, alternatives, digest, lanes, reason, seen_on,
 };
-use crate::case::{Case, ExpectLine, Noted, Pattern, ResPattern, UsagePattern};
+use crate::case::{Case, ExpectLine, Mode, Noted, Pattern, ResPattern, UsagePattern};
 use crate::marks::Mark;
 use crate::outcome::{Block, Outcome};
 
@@ -26,8 +26,8 @@ pub struct Sightings {
 pub struct Count {
     /// The alternative.
     pub alternative: Alternative,
-    /// In how many runs.
-    pub times: u64,
+    /// In how many runs of each kind of ring.
+    pub runs: BTreeMap<Mode, u64>,
     place: Place,
     /// The narrowest patterns into which all fits that was seen, one list for each request.
     hull: Vec<Vec<Pattern>>,
@@ -36,7 +36,8 @@ pub struct Count {
 impl Sightings {
     /// Nothing was seen yet.
     pub fn none_of(case: &Case) -> Sightings {
-        let count = |(alternative, place)| Count { alternative, times: 0, place, hull: Vec::new() };
+        let count =
+            |(alternative, place)| Count { alternative, runs: BTreeMap::new(), place, hull: Vec::new() };
         Sightings { counts: alternatives(case).into_iter().map(count).collect() }
     }
 
@@ -47,7 +48,7 @@ impl Sightings {
             .collect();
         for count in &mut self.counts {
             let Some(index) = reached(&count.place, &steps, marks) else { continue };
-            count.times += 1;
+            *count.runs.entry(lowered.mode).or_default() += 1;
             let step = index.and_then(|index| lowered.expectations.get(index)).map(|e| e.step);
             let block = step.and_then(|step| outcome.blocks.get(&step));
             let came = narrowed(&count.alternative, block.unwrap_or(&Block::default()));
@@ -57,6 +58,11 @@ impl Sightings {
 }
 
 impl Count {
+    /// In how many runs it was seen.
+    pub fn times(&self) -> u64 {
+        self.runs.values().sum()
+    }
+
     /// What was seen, as a case names it; of an alternative that leaves something open, what of it.
     pub fn sighting(&self) -> Sighting {
         let all = self.alternative.patterns();
@@ -157,7 +163,7 @@ pub fn witnesses(
     let mut now =
         Seen { release: release.into(), lanes: lanes.clone(), date: today, digest, sightings: Vec::new() };
     let mut whole = false;
-    for count in sightings.counts.iter().filter(|count| count.times > 0) {
+    for count in sightings.counts.iter().filter(|count| count.times() > 0) {
         let here = |block: &&mut Noted<Seen>| block.what.release == release && block.what.lanes == lanes;
         let listed =
             |block: &Seen| block.sightings.iter().position(|s| s.what.alternative == count.alternative);
@@ -225,20 +231,13 @@ fn wider(then: &Sighting, now: &Sighting) -> Sighting {
     Sighting { alternative: now.alternative.clone(), only: if only == all { Vec::new() } else { only } }
 }
 
-/// What is known of an alternative from its case: where it was seen, or why not.
+/// What is known of an alternative from its case: where it was seen last, or why not.
 pub fn known(case: &Case, alternative: &Alternative) -> Option<String> {
-    case.witnesses.iter().rev().find_map(|witness| match &witness.what {
-        Witness::Seen(seen) => {
-            let named = seen.sightings.iter().find(|s| s.what.alternative == *alternative);
-            let whole = seen.sightings.is_empty() && *alternative == Alternative::Whole;
-            let words = named.map(|s| sighting_words(&s.what)).filter(|words| words.contains(" as "));
-            let only = words.map(|words| format!(", {words}")).unwrap_or_default();
-            (named.is_some() || whole).then(|| format!("seen on {}, {}{only}", seen.release, seen.date))
-        }
-        Witness::Unseen(unseen) if unseen.alternative == *alternative => {
-            let Unseen { file, function, version, why, .. } = unseen;
-            Some(format!("{} ({file}, {function}, {version})", why.join(" ")))
-        }
-        Witness::Unseen(_) => None,
-    })
+    if let Some((seen, line)) = seen_on(case, alternative).next_back() {
+        let only = line.filter(|line| !line.only.is_empty()).map(sighting_words);
+        let only = only.map(|words| format!(", {words}")).unwrap_or_default();
+        return Some(format!("seen on {}, {}{only}", seen.release, seen.date));
+    }
+    let Unseen { file, function, version, why, .. } = reason(case, alternative)?;
+    Some(format!("{} ({file}, {function}, {version})", why.join(" ")))
 }

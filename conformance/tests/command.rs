@@ -98,6 +98,53 @@ fn what_cannot_be_read_is_usage() {
 }
 
 #[test]
+fn rules_are_asked_for_by_area_and_by_id() {
+    let rows = |args: &[&str]| -> Vec<serde_json::Value> {
+        let output = uringspec(&[&["rules", "--format", "json"], args].concat());
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+    };
+    let ids = |args: &[&str]| rows(args).iter().map(|row| row["id"].to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(&["zc.one-notif"]), ["\"zc.one-notif\""]);
+    assert!(ids(&["zc"]).len() > 5 && ids(&["zc"]).iter().all(|id| id.starts_with("\"zc.")));
+    assert_eq!(ids(&["zc", "link"]).len(), ids(&["zc."]).len() + ids(&["link."]).len());
+    assert!(ids(&[]).len() > ids(&["zc", "link"]).len());
+
+    let row = &rows(&["send.poll-first-async-again"])[0];
+    assert_eq!(
+        (&row["breaks"], &row["cases"][0]),
+        (&"send.error-needs-cause".into(), &"send/poll-first-async".into())
+    );
+    assert_eq!((row["alternatives"].as_u64(), row["seen"].as_u64()), (Some(4), Some(3)));
+    assert!(row["last"]["kernel"].as_str().is_some_and(|kernel| kernel.starts_with("6.")), "{row}");
+    assert!(row["last"]["date"].as_str().is_some_and(|date| date.starts_with("20")), "{row}");
+}
+
+#[test]
+fn an_unknown_rule_is_answered_with_those_that_look_alike() {
+    for (name, near) in [("zc.one-notifs", "zc.one-notif"), ("lnk", "link"), ("zc.xyz", "zc.")] {
+        let output = uringspec(&["rules", name]);
+        assert_eq!(output.status.code(), Some(64));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains(&format!("no rule or area {name}, expected one of: ")), "{error}");
+        assert!(error.split("one of: ").nth(1).is_some_and(|names| names.contains(near)), "{error}");
+    }
+}
+
+#[test]
+fn every_command_has_examples_and_says_its_exit_codes() {
+    use clap::CommandFactory;
+    for command in uringspec::cli::Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        let name = command.get_name();
+        let output = uringspec(&[name, "--help"]);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text.contains(&format!("Examples:\n  uringspec {name}")), "{name} has no examples:\n{text}");
+        assert!(text.contains("Exit codes: 0 "), "{name} does not say how it exits:\n{text}");
+    }
+}
+
+#[test]
 fn json_is_one_object_a_line() {
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/ring");
     let output =

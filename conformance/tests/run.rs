@@ -92,7 +92,10 @@ fn each_alternative_is_an_object() {
         text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
     assert_eq!(rows.len(), 3);
     assert_eq!((&rows[0]["alternative"], &rows[0]["times"]), (&"#1 1..100".into(), &4.into()));
-    assert_eq!(rows[0]["seen"], "100");
+    assert_eq!(
+        (&rows[0]["seen"], &rows[0]["rings"]),
+        (&"100".into(), &serde_json::json!(["plain", "defer"]))
+    );
     assert_eq!((&rows[1]["alternative"], &rows[1]["times"]), (&"#1 -EAGAIN".into(), &0.into()));
 }
 

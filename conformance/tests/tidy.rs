@@ -2,14 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
+use uringspec::case::check_witnesses;
+use uringspec::case::print_witness::alternative_words;
+use uringspec::case::witness::{Alternative, alternatives, reason, seen_on};
 use uringspec::catalog;
 use uringspec_model::deviation::Deviation;
 use uringspec_model::rules::Rule;
 
 /// The longest file.
 const LINES_MAX: usize = 500;
+
+/// The least share of the alternatives of all cases that was seen on some kernel.
+const SEEN_MIN_PERCENT: usize = 80;
 
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "types", "prelude", "helpers", "misc"];
@@ -100,6 +107,54 @@ fn cases_do_not_repeat_each_other() {
         }
         seen.push((shape, name));
     }
+}
+
+#[test]
+fn alternatives_were_seen_or_it_is_said_why_not() {
+    let (mut all, mut seen, mut excused, mut choices, mut chosen) = (0, 0, 0, 0, 0);
+    let (mut unknown, mut names) = (Vec::new(), BTreeSet::new());
+    for found in catalog::all().expect("the cases stand beside this test") {
+        let case = uringspec::case::parse(&found.file, &found.text).expect("cases can be read");
+        if let Err(error) = check_witnesses(&found.file, &found.text, &case) {
+            unknown.push(error.page(false));
+            names.insert(found.name.clone());
+            continue;
+        }
+        for (alternative, _) in alternatives(&case) {
+            all += 1;
+            let choice = usize::from(alternative != Alternative::Whole);
+            choices += choice;
+            if seen_on(&case, &alternative).next().is_some() {
+                seen += 1;
+                chosen += choice;
+            } else if reason(&case, &alternative).is_some() {
+                excused += 1;
+            } else {
+                unknown.push(format!("{}: {}", found.file, alternative_words(&alternative)));
+                names.insert(found.name.clone());
+            }
+        }
+    }
+    let names: Vec<String> = names.into_iter().collect();
+    assert!(
+        unknown.is_empty(),
+        "it is not known whether these can be seen:\n{}\nWrite what this kernel does:\n\n    \
+         cargo run --release -- run --times 200 --write {}\n\nand for what it never does, at the end of the case:\n\n\
+         unseen     ALTERNATIVE\n  source   FILE FUNCTION RELEASE\n  why      REASON\n",
+        unknown.join("\n"),
+        names.join(" ")
+    );
+    let share = 100 * seen / all;
+    // Not `println`, which a test that passes keeps to itself.
+    let _ = writeln!(
+        stdout(),
+        "{seen} of {all} alternatives were seen ({share} %), {excused} have a reason; \
+         where a case leaves a choice, {chosen} of {choices} were seen"
+    );
+    assert!(
+        share >= SEEN_MIN_PERCENT,
+        "{seen} of {all} alternatives were seen, {SEEN_MIN_PERCENT} % must be"
+    );
 }
 
 #[test]

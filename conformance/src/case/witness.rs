@@ -207,6 +207,27 @@ pub fn alternatives(case: &Case) -> Vec<(Alternative, Place)> {
     if alternatives.is_empty() { vec![(Alternative::Whole, Place::Whole)] } else { alternatives }
 }
 
+/// The blocks that say where an alternative was seen, each with the line about it where there are several.
+pub fn seen_on<'a>(
+    case: &'a Case,
+    alternative: &'a Alternative,
+) -> impl DoubleEndedIterator<Item = (&'a Seen, Option<&'a Sighting>)> {
+    case.witnesses.iter().filter_map(move |witness| {
+        let Witness::Seen(seen) = &witness.what else { return None };
+        let line = seen.sightings.iter().find(|sighting| sighting.what.alternative == *alternative);
+        let whole = seen.sightings.is_empty() && *alternative == Alternative::Whole;
+        (whole || line.is_some()).then_some((seen, line.map(|line| &line.what)))
+    })
+}
+
+/// Why an alternative was not seen.
+pub fn reason<'a>(case: &'a Case, alternative: &Alternative) -> Option<&'a Unseen> {
+    case.witnesses.iter().find_map(|witness| match &witness.what {
+        Witness::Unseen(unseen) if unseen.alternative == *alternative => Some(unseen),
+        Witness::Unseen(_) | Witness::Seen(_) => None,
+    })
+}
+
 fn of_expect(expect: &Expect, step: usize) -> Vec<(Alternative, Place)> {
     let mut found = Vec::new();
     let joint = expect.outcomes.len() > 1;

@@ -23,7 +23,9 @@ use crate::side_by_side::{Report, Side, Status, Tally, Terms, on_kernel, on_mode
   uringspec check zc/held link          a case and an area of the project
   uringspec check my/reuse.case cases/  files and folders
   uringspec check --contract            known deviations are refused as well
-  uringspec check --format json | jq 'select(.status == \"rejected\")'")]
+  uringspec check --format json | jq 'select(.status == \"rejected\")'
+
+Exit codes: 0 accepted, 1 rejected, 2 stuck, 3 only unclaimed, 64 usage, 77 nothing could be judged.")]
 pub struct Args {
     /// Case files, folders with case files, cases or areas of the project; none: all of the project.
     paths: Vec<PathBuf>,

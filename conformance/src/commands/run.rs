@@ -57,6 +57,8 @@ struct Row<'a> {
     case: &'a str,
     alternative: &'a str,
     times: u64,
+    /// The kinds of ring on which it was seen.
+    rings: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,7 +155,7 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
 
 impl Summary {
     fn add(&mut self, counted: &Counted) {
-        let seen = counted.sightings.counts.iter().filter(|count| count.times > 0).count();
+        let seen = counted.sightings.counts.iter().filter(|count| count.times() > 0).count();
         self.runs += counted.runs.values().sum::<u64>();
         self.alternatives += counted.sightings.counts.len();
         self.seen += seen;
@@ -177,7 +179,7 @@ fn show(loaded: &Loaded, counted: &Counted, out: &mut Output) {
     };
     out.line(&head);
     for count in counted.sightings.counts.iter().filter(|_| runs > 0) {
-        show_count(case, &loaded.case, count, out);
+        show_count(loaded, counted, count, out);
     }
     for report in &counted.reports {
         let page = report::page(loaded, report);
@@ -196,21 +198,35 @@ fn show(loaded: &Loaded, counted: &Counted, out: &mut Output) {
     }
 }
 
-fn show_count(name: &str, case: &Case, count: &Count, out: &mut Output) {
+fn show_count(loaded: &Loaded, counted: &Counted, count: &Count, out: &mut Output) {
+    let name = loaded.found.name.as_str();
     let alternative = alternative_words(&count.alternative);
-    if count.times == 0 {
-        let known = known(case, &count.alternative);
+    let times = count.times();
+    if times == 0 {
+        let known = known(&loaded.case, &count.alternative);
         let why = known.as_ref().map(|known| format!("\n{:>8}  {known}", "")).unwrap_or_default();
         out.line(&format!("{:>8}  {alternative}{why}", "never"));
-        out.object(&Row { case: name, alternative: &alternative, times: 0, seen: None, known });
+        out.object(&Row {
+            case: name,
+            alternative: &alternative,
+            times,
+            rings: Vec::new(),
+            seen: None,
+            known,
+        });
         return;
     }
     let sighting = count.sighting();
     let words = if sighting.only.is_empty() { alternative.clone() } else { sighting_words(&sighting) };
-    out.line(&format!("{:>8}  {words}", count.times));
+    let rings: Vec<&'static str> = count.runs.keys().map(|mode| mode_word(*mode)).collect();
+    let alone = if rings.len() < counted.runs.len() {
+        format!(", {} alone", rings_words(&rings))
+    } else {
+        String::new()
+    };
+    out.line(&format!("{times:>8}  {words}{alone}"));
     let seen = words.strip_prefix(&format!("{alternative} as "));
-    let times = count.times;
-    out.object(&Row { case: name, alternative: &alternative, times, seen, known: None });
+    out.object(&Row { case: name, alternative: &alternative, times, rings, seen, known: None });
 }
 
 /// Writes the case with what was seen, if that says anything new.

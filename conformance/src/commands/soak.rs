@@ -24,7 +24,9 @@ use crate::output::Output;
   uringspec soak --seconds 60                      a minute
   uringspec soak --seconds 3600 --jobs 8 --seed 7  an hour, another one
   uringspec soak --features -big,-twins            without some things
-  uringspec soak --features zero-copy,links        with only these")]
+  uringspec soak --features zero-copy,links        with only these
+
+Exit codes: 0 accepted, 1 rejected, 2 stuck, 3 only unclaimed, 64 usage, 77 nothing could be run.")]
 pub struct Args {
     /// How long it runs.
     #[arg(long, default_value_t = 30)]
