@@ -12,8 +12,11 @@ use uringspec_model::program::Limits;
 use crate::skip::Skip;
 use crate::sys::check;
 
-/// User ids from here on are taken by workers, 256 by each; nobody is expected to have them.
+/// User ids from here on are taken by workers; nobody is expected to have them.
 const WORKER_UIDS: u32 = 0x4000_0000;
+/// As many are taken by each worker, one after the other. What a program locked is given back some time
+/// after its ring is closed; with 256 the next one with the same user came too early.
+const USERS: u32 = 1 << 14;
 
 /// What a worker may do by itself.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ impl Credentials {
             return Ok(make());
         }
         self.users = self.users.wrapping_add(1);
-        let uid = WORKER_UIDS | (std::process::id() & 0x003f_ffff) << 8 | self.users & 0xff;
+        let uid = WORKER_UIDS | (std::process::id() & 0xffff) * USERS | self.users % USERS;
         become_user(uid).map_err(Skip::setup("becoming a user without capabilities"))?;
         let made = make();
         become_user(0).map_err(Skip::setup("becoming root again"))?;
