@@ -55,7 +55,7 @@ impl Credentials {
             return Ok(make());
         }
         self.users = self.users.wrapping_add(1);
-        let uid = WORKER_UIDS | (std::process::id() & 0xffff) * USERS | self.users % USERS;
+        let uid = WORKER_UIDS + (std::process::id() & 0xffff) * USERS + self.users % USERS;
         become_user(uid).map_err(Skip::setup("becoming a user without capabilities"))?;
         let made = make();
         become_user(0).map_err(Skip::setup("becoming root again"))?;
