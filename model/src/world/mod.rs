@@ -6,6 +6,7 @@
 //! trace; both ask `after`, so a rule is written once.
 
 mod attempt;
+mod beside;
 mod cancel;
 mod finish;
 mod locked;
