@@ -86,7 +86,7 @@ pub fn explore_mutant(
             }
             continue;
         }
-        for way in ways {
+        for way in ways.into_iter().filter(|way| !walk.lengthens(*way)) {
             let mut next = walk.clone();
             if next.take(way).is_err() {
                 continue;

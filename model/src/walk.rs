@@ -16,6 +16,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) seen: Vec<Seen>,
     /// Bytes read in this step and not written down yet, all from one socket.
     runs: Vec<(SocketId, Run)>,
+    /// The request of which the last piece was read, if more of the same memory may follow, and what it held.
+    broken_off: Option<(RequestId, Generation)>,
 }
 
 /// What may happen next.
@@ -31,7 +33,8 @@ pub(crate) enum Way {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(law: Law<'a>) -> Walk<'a> {
-        let mut walk = Walk { world: World::new(law), step: 0, seen: Vec::new(), runs: Vec::new() };
+        let mut walk =
+            Walk { world: World::new(law), step: 0, seen: Vec::new(), runs: Vec::new(), broken_off: None };
         walk.enter();
         walk
     }
@@ -135,8 +138,19 @@ impl<'a> Walk<'a> {
         self.world.clone().finish(step).is_ok()
     }
 
+    /// Whether this way goes on reading where the last piece was broken off: a longer piece is the same.
+    pub(crate) fn lengthens(&self, way: Way) -> bool {
+        match way {
+            Way::Take(Decision::Deliver { request, generation, .. }) => {
+                self.broken_off == Some((request, generation))
+            }
+            _ => false,
+        }
+    }
+
     /// Goes one way on.
     pub(crate) fn take(&mut self, way: Way) -> Result<(), Rule> {
+        self.broken_off = None;
         match way {
             Way::Take(decision) => self.decide(decision),
             Way::End => {
@@ -183,7 +197,10 @@ impl<'a> Walk<'a> {
                 let Some(writer) = self.world.writer(request) else { return Ok(()) };
                 let socket = writer.send.socket;
                 let piece = writer.bytes_from(writer.read, len_bytes).next();
+                let rest = writer.bytes_from(writer.read, u64::MAX).next();
+                let broken_off = rest.is_some_and(|rest| rest.len_bytes > len_bytes);
                 self.world.after(decision)?;
+                self.broken_off = broken_off.then_some((request, generation));
                 // what two peers read is told in the order of reading: chains go over sockets
                 if self.runs.last().is_some_and(|(last, _)| *last != socket) {
                     self.write_runs();
