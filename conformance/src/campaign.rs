@@ -29,7 +29,7 @@ const DRAFT_BYTES: usize = 512;
 /// How long a step of a program may take that is waited for in vain. What seems stuck is run again with
 /// the usual patience before it counts.
 const STEP_PATIENCE_MS: u64 = 300;
-/// Programs with the same sort of disagreement that are written.
+/// Programs with the same sort of disagreement that are written; the first is made smaller as well.
 const ALIKE_MAX: u64 = 3;
 /// How often a disagreement is looked for again while its program is made smaller.
 const REPEATS: usize = 3;
@@ -87,8 +87,8 @@ pub struct Totals {
     pub millis: u64,
     /// Rules that had a say, and in how many programs.
     pub rules: BTreeMap<Rule, u64>,
-    /// Pairs of rules that had a say in the same program, as `a b`.
-    pub pairs: BTreeSet<String>,
+    /// Pairs of rules that had a say in the same program, in the order of the rules.
+    pub pairs: BTreeSet<(Rule, Rule)>,
     /// Sorts of disagreement, reasons of silence, and reasons of skips, with how often.
     pub sorts: BTreeMap<String, u64>,
 }
@@ -281,10 +281,7 @@ fn judged(shared: &Shared, number: u64, program: &Program, trace: &Trace, verdic
                 *totals.rules.entry(*rule).or_default() += 1;
             }
             for (i, first) in rules.iter().enumerate() {
-                for second in rules.iter().skip(i + 1) {
-                    let pair = format!("{first} {second}");
-                    totals.pairs.insert(pair);
-                }
+                totals.pairs.extend(rules.iter().skip(i + 1).map(|second| (*first, *second)));
             }
             for deviation in deviations {
                 *totals.sorts.entry(format!("deviation {deviation}")).or_default() += 1;
@@ -363,6 +360,9 @@ fn disagreement(shared: &Shared, number: u64, program: &Program, trace: Trace, v
         return;
     }
     let name = write_find(shared, number, "found", program, &trace, Some(&verdict));
+    if times > 1 {
+        return;
+    }
     // A smaller program has to show the same.
     let wanted = self::sort(&verdict);
     let mut smallest: Option<(Trace, Verdict)> = None;

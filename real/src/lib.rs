@@ -9,12 +9,13 @@
 //! * `probe`: what this kernel can do;
 //! * the rest is how a worker runs a program: `stage` runs one after the other, `admit` refuses what is
 //!   not safe to run, `steps` takes one step after the other, `window`, `sockets`, `lanes`, `peer` and
-//!   `ring` are what they act on, `tally` knows what is still owed, `runs` names the memory that received
+//!   `ring` are what they act on, `tally` and `chains` know what is still owed, `runs` names the memory that received
 //!   bytes came from.
 //!
 //! This is the only crate with unsafe code.
 
 mod admit;
+mod chains;
 mod lanes;
 mod limits;
 mod namespace;

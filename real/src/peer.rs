@@ -1,7 +1,7 @@
 //! The far end of a socket: what it reads, and when nothing more is on its way.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use uringspec_model::program::{Amount, SocketKind};
@@ -35,6 +35,8 @@ pub(crate) struct Live {
     pub(crate) pair: Pair,
     /// The lane's own bytes, which come before the program's.
     pub(crate) filler: Filler,
+    /// The near end that was closed, while a table of the program keeps it open anyway.
+    kept: Option<OwnedFd>,
     /// The port of a near end that was closed.
     closed_port: Option<u16>,
     /// How the peer's stream ended.
@@ -70,16 +72,28 @@ impl Reader {
 impl Live {
     /// A socket before the first step.
     pub(crate) fn new(pair: Pair, filler: Filler) -> Live {
-        Live { pair, filler, closed_port: None, ended: None }
+        Live { pair, filler, kept: None, closed_port: None, ended: None }
     }
 
-    /// Closes the near end as `close(2)` does.
-    pub(crate) fn close_own(&mut self) {
+    /// Closes the near end as `close(2)` does; `kept` if a table of the program keeps it open.
+    pub(crate) fn close_own(&mut self, kept: bool) {
         if let Some(near) = self.pair.near.take()
             && self.pair.is_tcp()
         {
             self.closed_port = Address::of(&near).ok().map(|address| address.port());
+            self.kept = kept.then(|| near.try_clone().ok()).flatten();
         }
+    }
+
+    /// Keeps a closed near end open no longer.
+    pub(crate) fn let_go(&mut self) {
+        self.kept = None;
+    }
+
+    /// Ends both ends, leaving nothing behind in the kernel.
+    pub(crate) fn end(&mut self) {
+        self.let_go();
+        self.pair.end();
     }
 
     /// Reads so much, within `patience`.
@@ -146,7 +160,7 @@ impl Live {
             haul.spoilt |= !self.filler.take(came);
         }
         match moved {
-            Moved::Bytes(0) if stream => self.end(PeerEnd::EndOfFile, haul),
+            Moved::Bytes(0) if stream => self.over(PeerEnd::EndOfFile, haul),
             Moved::Bytes(_) => {
                 if !stream {
                     haul.borders.push(haul.bytes.len());
@@ -156,11 +170,11 @@ impl Live {
             Moved::WouldBlock => Read::Nothing,
             // The port behind a closed near end says so once; a datagram socket goes on.
             Moved::Failed if !stream => Read::Nothing,
-            Moved::Failed => self.end(PeerEnd::Reset, haul),
+            Moved::Failed => self.over(PeerEnd::Reset, haul),
         }
     }
 
-    fn end(&mut self, how: PeerEnd, haul: &mut Haul) -> Read {
+    fn over(&mut self, how: PeerEnd, haul: &mut Haul) -> Read {
         self.ended = Some(how);
         haul.ended = Some(how);
         Read::Over
@@ -168,14 +182,19 @@ impl Live {
 
     /// Lets go what `MSG_MORE` holds back; by itself it would leave after 200 ms.
     fn push(&self) {
-        if let Some(near) = self.pair.near.as_ref().filter(|_| self.pair.is_tcp()) {
+        if let Some(near) = self.near().filter(|_| self.pair.is_tcp()) {
             let _ = sys::set_option(near.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
         }
     }
 
+    /// The near end, as long as one can be asked about it.
+    fn near(&self) -> Option<&OwnedFd> {
+        self.pair.near.as_ref().or(self.kept.as_ref())
+    }
+
     /// Whether nothing is queued at the near end.
     fn at_rest(&self) -> bool {
-        match (&self.pair.near, self.closed_port) {
+        match (self.near(), self.closed_port) {
             (Some(near), _) => {
                 if is_empty(near.as_fd()) {
                     return true;

@@ -21,6 +21,10 @@ const ENTER_GETEVENTS: u32 = 1;
 /// `IORING_ENTER_EXT_ARG`.
 const ENTER_EXT_ARG: u32 = 8;
 
+/// What may never come is waited for this part of what is waited for what must. It comes with the result
+/// that raised the doubt, or with the next call.
+const DOUBT: u32 = 64;
+
 /// `struct io_uring_getevents_arg`.
 #[repr(C)]
 struct WaitArg {
@@ -126,10 +130,9 @@ impl Ring {
 
     fn consume(&mut self, to_submit: u32) -> i64 {
         let returned = self.enter(to_submit, 0, 0, None);
-        for _ in 0..returned.max(0) {
-            let Some(sqe) = self.queued.pop_front() else { break };
-            self.tally.submitted(&sqe);
-        }
+        let consumed = usize::try_from(returned).unwrap_or(0).min(self.queued.len());
+        let consumed: Vec<Sqe> = self.queued.drain(..consumed).collect();
+        self.tally.submitted(&consumed);
         returned
     }
 
@@ -153,6 +156,15 @@ impl Ring {
             }
             wanted = 1;
         }
+    }
+
+    /// Reaps until nothing is owed. What may never come is waited for only a little.
+    pub(crate) fn settle(&mut self, patience: Duration, see: &mut dyn FnMut(Cqe)) -> Waited {
+        let waited = self.reap(&Tally::settled_but_for_doubts, patience, see);
+        if waited == Waited::Enough && !self.tally.settled() {
+            self.reap(&Tally::settled, patience / DOUBT, see);
+        }
+        waited
     }
 
     /// Whether the kernel says that completions wait outside the queue.

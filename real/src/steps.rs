@@ -31,6 +31,8 @@ pub(crate) struct Scene<'a, O> {
     reader: &'a mut Reader,
     rings: Vec<Ring>,
     sockets: Vec<Live>,
+    /// Sockets in the rings' tables of files.
+    files: Vec<Vec<u16>>,
     generations: Vec<Generation>,
     /// Found when first needed.
     aims: Option<Vec<Aim>>,
@@ -56,6 +58,7 @@ impl<'a, O: Observer> Scene<'a, O> {
             reader,
             rings: Vec::with_capacity(program.rings.len()),
             sockets: Vec::with_capacity(program.sockets.len()),
+            files: vec![Vec::new(); program.rings.len()],
             generations: vec![Generation(0); program.regions.len()],
             aims: None,
             observer,
@@ -117,19 +120,7 @@ impl<'a, O: Observer> Scene<'a, O> {
                 self.with_ring(*ring, |ring, see| ring.peek(see));
             }
             Step::Register { ring, what } => {
-                let ring = &mut self.rings[usize::from(ring.0)];
-                let returned = match what {
-                    Register::Buffers(iovecs) => ring.register_buffers(iovecs),
-                    Register::SparseBuffers(count) => ring.register_sparse(*count),
-                    Register::UpdateBuffers { offset, iovecs } => ring.update_buffers(*offset, iovecs),
-                    Register::UnregisterBuffers => ring.unregister_buffers(),
-                    Register::Files(files) => {
-                        let near = |index: &u16| fd_of(SocketId(*index), End::Near);
-                        let files: Vec<i32> = files.iter().map(|f| f.as_ref().map_or(-1, near)).collect();
-                        ring.register_files(&files)
-                    }
-                    Register::UnregisterFiles => ring.unregister_files(),
-                };
+                let returned = self.register(*ring, what);
                 self.see(What::Returned(returned));
             }
             Step::Drain { socket, amount } => {
@@ -137,7 +128,10 @@ impl<'a, O: Observer> Scene<'a, O> {
                 self.gave_up_if(waited);
             }
             Step::ResetPeer { socket } => self.sockets[usize::from(socket.0)].pair.reset_far(),
-            Step::CloseOwn { socket } => self.sockets[usize::from(socket.0)].close_own(),
+            Step::CloseOwn { socket } => {
+                let kept = self.files.iter().flatten().any(|file| *file == socket.0);
+                self.sockets[usize::from(socket.0)].close_own(kept);
+            }
             Step::ShutdownOwn { socket } => {
                 if let Some(near) = &self.sockets[usize::from(socket.0)].pair.near {
                     // SAFETY: the call takes no pointers.
@@ -148,6 +142,35 @@ impl<'a, O: Observer> Scene<'a, O> {
             Step::Settle => self.settle()?,
         }
         Ok(())
+    }
+
+    /// Asks for a table, or for its end; what the call returned.
+    fn register(&mut self, id: RingId, what: &Register) -> i64 {
+        let at = usize::from(id.0);
+        let ring = &mut self.rings[at];
+        match what {
+            Register::Buffers(iovecs) => ring.register_buffers(iovecs),
+            Register::SparseBuffers(count) => ring.register_sparse(*count),
+            Register::UpdateBuffers { offset, iovecs } => ring.update_buffers(*offset, iovecs),
+            Register::UnregisterBuffers => ring.unregister_buffers(),
+            Register::Files(files) => {
+                let near = |index: &u16| fd_of(SocketId(*index), End::Near);
+                let numbers: Vec<i32> = files.iter().map(|f| f.as_ref().map_or(-1, near)).collect();
+                let returned = ring.register_files(&numbers);
+                if returned == 0 {
+                    self.files[at] = files.iter().flatten().copied().collect();
+                }
+                returned
+            }
+            Register::UnregisterFiles => {
+                // Nothing of ours may keep open what the table kept open.
+                let files = std::mem::take(&mut self.files[at]);
+                for file in files.iter().filter(|file| !self.files.iter().flatten().any(|f| f == *file)) {
+                    self.sockets[usize::from(*file)].let_go();
+                }
+                self.rings[at].unregister_files()
+            }
+        }
     }
 
     fn see(&mut self, what: What) {
@@ -178,7 +201,7 @@ impl<'a, O: Observer> Scene<'a, O> {
         let patience = self.patience;
         match until {
             Until::Now => self.with_ring(id, |ring, see| ring.reap(&|_| true, patience, see)),
-            Until::Settled => self.with_ring(id, |ring, see| ring.reap(&Tally::settled, patience, see)),
+            Until::Settled => self.with_ring(id, |ring, see| ring.settle(patience, see)),
             Until::Seen(wants) => {
                 // A user data counts wherever it was seen; on other rings nothing is taken meanwhile.
                 let others = |(index, _): &(usize, &Ring)| *index != usize::from(id.0);
@@ -249,14 +272,14 @@ impl<'a, O: Observer> Scene<'a, O> {
         loop {
             // Rings first, so that what was posted is seen before what was read because of it.
             for id in (0..self.rings.len() as u8).map(RingId) {
-                self.with_ring(id, |ring, see| ring.reap(&Tally::settled, slice, see));
+                self.with_ring(id, |ring, see| ring.settle(slice, see));
             }
-            if self.rings.iter().all(|ring| ring.tally().settled()) {
+            if self.rings.iter().all(|ring| ring.tally().settled_but_for_doubts()) {
                 break;
             }
             if sys::left(deadline).is_zero() {
                 self.see(What::GaveUp);
-                break;
+                return self.drain_all();
             }
             for id in (0..self.sockets.len() as u16).map(SocketId) {
                 self.drain(id, Amount::Everything, slice)?;
@@ -264,6 +287,18 @@ impl<'a, O: Observer> Scene<'a, O> {
             // The first round waits for nothing: mostly everything is there already.
             slice = Duration::from_millis(2);
         }
+        self.drain_all()?;
+        if self.rings.iter().all(|ring| ring.tally().settled()) {
+            return Ok(());
+        }
+        for id in (0..self.rings.len() as u8).map(RingId) {
+            let patience = self.patience;
+            self.with_ring(id, |ring, see| ring.settle(patience, see));
+        }
+        self.drain_all()
+    }
+
+    fn drain_all(&mut self) -> Result<(), Skip> {
         for id in (0..self.sockets.len() as u16).map(SocketId) {
             let waited = self.drain(id, Amount::Everything, self.patience)?;
             self.gave_up_if(waited);
@@ -280,7 +315,7 @@ impl<'a, O: Observer> Scene<'a, O> {
     /// nothing to wait for; then rings; then memory.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         for live in &mut self.sockets {
-            live.pair.end();
+            live.end();
         }
         for ring in self.rings.drain(..) {
             ring.close();

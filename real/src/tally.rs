@@ -9,12 +9,17 @@ use uringspec_model::cqe::Cqe;
 use uringspec_model::program::Want;
 use uringspec_model::sqe::Sqe;
 
+use crate::chains::{Chains, Silence};
+
 /// Counts over the whole program, for one ring.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     by_user_data: BTreeMap<u64, Count>,
-    /// The sum of what all user data are owed, kept so that asking costs nothing.
+    chains: Chains,
+    /// The sums of what all user data are owed, and of what of that may never come, kept so that asking
+    /// costs nothing.
     owed: i64,
+    doubtful: i64,
 }
 
 #[derive(Debug, Default)]
@@ -29,8 +34,16 @@ struct Count {
     notifications: u32,
     /// Results with `MORE`.
     announced: u32,
+    /// Results that may never come.
+    doubtful: u32,
+    /// Zero-copy requests and others, and how many of all of them were cancelled.
+    zero_copies: u32,
+    plain: u32,
+    cancelled: u32,
     /// Whose results announce notifications, and under which user data they come.
     notifies: Option<u64>,
+    /// That is its own.
+    notifies_itself: bool,
 }
 
 /// What was seen of one user data; on several rings it adds up.
@@ -66,23 +79,43 @@ impl std::ops::Add for Progress {
 impl Count {
     fn owed(&self) -> i64 {
         let open = |due: u32, came: u32| i64::from(due.saturating_sub(came));
-        open(self.results_due, self.results) + open(self.notifications_due, self.notifications)
+        let notifications_due = self.notifications_due + self.orphans();
+        open(self.results_due, self.results) + open(notifications_due, self.notifications)
+    }
+
+    /// Zero-copy requests that may have been cancelled, each of which may notify all the same, and must
+    /// not pay for its namesake.
+    fn orphans(&self) -> u32 {
+        if self.notifies_itself { self.cancelled.min(self.zero_copies) } else { 0 }
+    }
+
+    fn doubtful(&self) -> i64 {
+        let sure = self.cancelled.saturating_sub(self.plain);
+        let doubtful = self.doubtful + self.orphans().saturating_sub(sure);
+        self.owed().min(doubtful.into())
     }
 }
 
 impl Tally {
-    /// The kernel consumed an entry.
-    pub(crate) fn submitted(&mut self, sqe: &Sqe) {
-        let notifies = if sqe.addr3 == 0 { sqe.user_data } else { sqe.addr3 };
-        self.change(sqe.user_data, |count| {
-            // Whether such a request posts a result depends on the result; a zero-copy one is refused.
-            if sqe.flags & sqe_flag::CQE_SKIP_SUCCESS == 0 || sqe.is_zero_copy() {
-                count.results_due += 1;
-            }
-            if sqe.is_zero_copy() {
-                count.notifies = Some(notifies);
-            }
-        });
+    /// One call consumed these entries.
+    pub(crate) fn submitted(&mut self, sqes: &[Sqe]) {
+        self.chains.submitted(sqes);
+        for sqe in sqes {
+            let notifies = if sqe.addr3 == 0 { sqe.user_data } else { sqe.addr3 };
+            self.change(sqe.user_data, |count| {
+                // Whether such a request posts a result depends on the result; a zero-copy one is refused.
+                if sqe.flags & sqe_flag::CQE_SKIP_SUCCESS == 0 || sqe.is_zero_copy() {
+                    count.results_due += 1;
+                }
+                if sqe.is_zero_copy() {
+                    count.notifies = Some(notifies);
+                    count.notifies_itself = notifies == sqe.user_data;
+                    count.zero_copies += 1;
+                } else {
+                    count.plain += 1;
+                }
+            });
+        }
     }
 
     /// A completion was taken.
@@ -94,9 +127,7 @@ impl Tally {
                 count.notifications += 1;
             } else if cqe.flags & cqe_flag::MORE == 0 {
                 count.results += 1;
-                // A cancelled one may notify all the same, and must not pay for its namesake.
-                let cancelled = cqe.res == -libc::ECANCELED && count.notifies == Some(cqe.user_data);
-                count.notifications_due += u32::from(cancelled);
+                count.cancelled += u32::from(cqe.res == -libc::ECANCELED);
             } else {
                 count.announced += 1;
                 // Of other requests it is one of several results, and the last has no `MORE`.
@@ -107,11 +138,36 @@ impl Tally {
         if let Some(user_data) = announces {
             self.change(user_data, |count| count.notifications_due += 1);
         }
+        if cqe.flags & (cqe_flag::NOTIF | cqe_flag::MORE) == 0 {
+            self.silence(cqe);
+        }
+    }
+
+    /// What this result cuts off may post nothing.
+    fn silence(&mut self, cqe: &Cqe) {
+        match self.chains.seen(cqe.user_data, cqe.res) {
+            Some(Silence::Sure(silent)) => {
+                for user_data in silent {
+                    self.change(user_data, |count| count.results_due = count.results_due.saturating_sub(1));
+                }
+            }
+            Some(Silence::Perhaps(silent)) => {
+                for user_data in silent {
+                    self.change(user_data, |count| count.doubtful += 1);
+                }
+            }
+            None => {}
+        }
     }
 
     /// Whether every request has its result, and every result with `MORE` its notification.
     pub(crate) fn settled(&self) -> bool {
         self.owed == 0
+    }
+
+    /// Whether only what may never come is missing.
+    pub(crate) fn settled_but_for_doubts(&self) -> bool {
+        self.owed == self.doubtful
     }
 
     /// How far a user data has come.
@@ -125,8 +181,10 @@ impl Tally {
     fn change(&mut self, user_data: u64, how: impl FnOnce(&mut Count)) {
         let count = self.by_user_data.entry(user_data).or_default();
         self.owed -= count.owed();
+        self.doubtful -= count.doubtful();
         how(count);
         self.owed += count.owed();
+        self.doubtful += count.doubtful();
     }
 }
 
@@ -143,8 +201,7 @@ mod tests {
     #[test]
     fn a_zero_copy_send_owes_its_notification_only_once_announced() {
         let mut tally = Tally::default();
-        tally.submitted(&zero_copy(1, 0));
-        tally.submitted(&zero_copy(2, 9));
+        tally.submitted(&[zero_copy(1, 0), zero_copy(2, 9)]);
         assert!(!tally.settled());
         tally.seen(&Cqe { user_data: 1, res: -125, flags: 0 });
         tally.seen(&Cqe { user_data: 2, res: 5, flags: cqe_flag::MORE });
@@ -161,12 +218,41 @@ mod tests {
         let mut tally = Tally::default();
         let want = Want { user_data: 1, count: 1, last: true };
         let reached = |tally: &Tally, want| tally.progress(1).reaches(&want);
-        tally.submitted(&zero_copy(1, 0));
+        tally.submitted(&[zero_copy(1, 0)]);
         assert!(!reached(&tally, want));
         tally.seen(&Cqe { user_data: 1, res: 5, flags: cqe_flag::MORE });
         assert!(!reached(&tally, want));
         assert!(reached(&tally, Want { last: false, ..want }));
         tally.seen(&Cqe { user_data: 1, res: 0, flags: cqe_flag::NOTIF });
         assert!(reached(&tally, want));
+    }
+
+    #[test]
+    fn whose_cancelled_result_it_was_is_open_among_namesakes() {
+        let cancelled = Cqe { user_data: 1, res: -libc::ECANCELED, flags: 0 };
+        let mut tally = Tally::default();
+        tally.submitted(&[zero_copy(1, 0), Sqe { user_data: 1, ..Sqe::default() }]);
+        tally.seen(&cancelled);
+        // the other result is owed, and perhaps a notification
+        assert!(!tally.settled_but_for_doubts());
+        tally.seen(&Cqe { user_data: 1, res: 0, flags: 0 });
+        assert!(tally.settled_but_for_doubts() && !tally.settled());
+        tally.seen(&cancelled);
+        assert!(!tally.settled_but_for_doubts());
+        tally.seen(&Cqe { user_data: 1, res: 0, flags: cqe_flag::NOTIF });
+        assert!(tally.settled());
+    }
+
+    #[test]
+    fn nothing_is_owed_behind_a_silent_cut() {
+        let flags = sqe_flag::CQE_SKIP_SUCCESS | sqe_flag::LINK;
+        let mut tally = Tally::default();
+        tally.submitted(&[
+            Sqe { user_data: 1, flags, ..Sqe::default() },
+            Sqe { user_data: 2, ..Sqe::default() },
+        ]);
+        assert!(!tally.settled());
+        tally.seen(&Cqe { user_data: 1, res: -libc::EPIPE, flags: 0 });
+        assert!(tally.settled());
     }
 }

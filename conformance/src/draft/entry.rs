@@ -174,7 +174,8 @@ fn send(
     }
     let len = ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
     let nameless = is_fixed(sqe) && around.tables.filled().next().is_none();
-    socket.filter(|_| oddity == Oddity::Nothing && !nameless).map(|socket| (socket, len))
+    let unheard = kind == SocketKind::UnixStream && sqe.is_zero_copy();
+    socket.filter(|_| oddity == Oddity::Nothing && !nameless && !unheard).map(|socket| (socket, len))
 }
 
 /// Gives a send its descriptor; the socket that is.

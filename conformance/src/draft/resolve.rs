@@ -3,7 +3,7 @@
 //! It errs on the side of patience: where a wait might not end by itself, nothing is waited for, and the
 //! last step, which lets everything go on, ends what is left.
 
-use uringspec_model::abi::{send_flag, sqe_flag};
+use uringspec_model::abi::{msg, send_flag, sqe_flag};
 use uringspec_model::memory::RegionId;
 use uringspec_model::program::{
     Amount, Lane, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup, SocketState, Step,
@@ -92,6 +92,8 @@ struct Wire {
     waiting: u64,
     /// Bytes that are surely there for the peer to read.
     readable: u64,
+    /// Something may be held back until more is sent.
+    corked: bool,
     /// What is sent may have to wait for the peer.
     gated: bool,
     datagrams: bool,
@@ -150,7 +152,13 @@ impl Wire {
 
     /// Whether what was sent leaves without anybody's doing.
     fn rests(&self) -> bool {
-        self.reset || self.waiting == 0 || !self.gated && self.waiting <= LEAVES_BYTES
+        let leaves = self.waiting == 0 || !self.gated && self.waiting <= LEAVES_BYTES;
+        self.reset || leaves && !self.corked
+    }
+
+    /// The peer has read all there is.
+    fn drained(&mut self) {
+        (self.readable, self.waiting, self.corked) = (0, 0, false);
     }
 
     /// Whether a send of so many bytes succeeds at once.
@@ -270,6 +278,7 @@ impl Resolver<'_> {
                 let polls = made.sqe.ioprio & send_flag::POLL_FIRST != 0;
                 let alone = alone && !may_stop && !made.sqe.links() && !polls;
                 self.sends(socket, len, alone);
+                self.sockets[usize::from(socket.0)].corked |= made.sqe.op_flags & msg::MORE != 0;
             }
             self.rings[ring].alive.push(made.sqe.user_data);
             sqes.push(made.sqe);
@@ -323,7 +332,7 @@ impl Resolver<'_> {
         }
         match amount {
             Amount::Everything => {
-                (state.readable, state.waiting) = (0, 0);
+                state.drained();
             }
             Amount::Bytes(n) => {
                 state.readable -= n;
@@ -336,7 +345,7 @@ impl Resolver<'_> {
     /// Lets everything go on until nothing is owed.
     fn settle(&mut self) {
         for state in &mut self.sockets {
-            (state.readable, state.waiting) = (0, 0);
+            state.drained();
         }
         for ring in &mut self.rings {
             ring.asynchronous = false;

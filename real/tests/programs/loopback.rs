@@ -1,6 +1,6 @@
 //! Sends with room: what the simplest promises look like.
 
-use uringspec_model::abi::{cqe_flag, op, send_flag, setup};
+use uringspec_model::abi::{cqe_flag, msg, op, send_flag, setup, sqe_flag};
 use uringspec_model::cqe::{Completion, Res, Usage};
 use uringspec_model::memory::{Contents, HexBytes, Region};
 use uringspec_model::program::{
@@ -18,6 +18,8 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("fixed_buffers_are_sent", fixed_buffers_are_sent),
     ("a_message_gathers_its_iovecs", a_message_gathers_its_iovecs),
     ("own_ends_close_and_shut_down", own_ends_close_and_shut_down),
+    ("a_table_keeps_a_closed_end_and_nobody_else_does", a_table_keeps_a_closed_end_and_nobody_else_does),
+    ("what_is_cut_silently_is_not_waited_for", what_is_cut_silently_is_not_waited_for),
     ("descriptors_that_are_no_sockets", descriptors_that_are_no_sockets),
     ("entries_left_on_the_queue_stay_there", entries_left_on_the_queue_stay_there),
     ("deferred_work_runs_in_a_fence", deferred_work_runs_in_a_fence),
@@ -148,6 +150,46 @@ fn descriptors_that_are_no_sockets() {
     let Some(trace) = run(&program) else { return };
     let expected = ["#1 -ENOTSOCK", "#2 -EPIPE", "#3 -EBADF", "#4 -EBADF", "#5 -EBADF", "#6 -EBADF"];
     assert_eq!(cqes(&trace).iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+}
+
+/// What `MSG_MORE` holds back leaves although the end is closed, and the connection ends with the table.
+fn a_table_keeps_a_closed_end_and_nobody_else_does() {
+    let file = Sqe { fd: 0, flags: sqe_flag::FIXED_FILE, op_flags: msg::MORE, ..send(1, at(0), 7) };
+    let register = |what| Step::Register { ring: RING, what };
+    let program = program(
+        SocketKind::Tcp4,
+        Lane::Loopback,
+        vec![
+            register(Register::Files(vec![Some(0)])),
+            Step::CloseOwn { socket: A },
+            submit([file]),
+            settled(),
+            drain(),
+            register(Register::UnregisterFiles),
+            Step::Settle,
+        ],
+    );
+    let Some(trace) = run(&program) else { return };
+    let expected = [
+        "0: room",
+        "0: returned 0",
+        "2: returned 1",
+        "3: #1 7",
+        "4: received R0.0 0..7",
+        "5: returned 0",
+        "6: peer ended: EndOfFile",
+    ];
+    assert_eq!(lines(&trace), expected);
+}
+
+fn what_is_cut_silently_is_not_waited_for() {
+    let flags = sqe_flag::CQE_SKIP_SUCCESS | sqe_flag::LINK;
+    let fails = Sqe { flags, ..send(1, 1 << 47, 1) };
+    let rest = [send(2, at(0), 1), Sqe { user_data: 3, ..Sqe::default() }];
+    let linked = rest.map(|sqe| Sqe { flags: sqe_flag::LINK, ..sqe });
+    let steps = vec![submit([&[fails][..], &linked, &[send(4, at(0), 1)]].concat()), Step::Settle];
+    let Some(trace) = run(&program(SocketKind::Tcp4, Lane::Loopback, steps)) else { return };
+    assert_eq!(lines(&trace), ["0: room", "0: returned 4", "1: #1 -EFAULT"]);
 }
 
 fn entries_left_on_the_queue_stay_there() {
