@@ -8,7 +8,7 @@ use crate::account::{Notes, Record};
 use crate::frontier::Frontier;
 use crate::mutation::Mutation;
 use crate::profile::Profile;
-use crate::program::{Program, SocketId, Step};
+use crate::program::{Program, RingId, SocketId, Step, Until};
 use crate::rules::Rule;
 use crate::trace::{Ending, Trace, What};
 use crate::verdict::{Promise, Rejection, Unclaimed, Verdict};
@@ -137,7 +137,22 @@ impl<'a> Judge<'a> {
         self.frontier.finish(step).map_err(|rule| {
             let got = format!("the step ended: {}", words::step(self.law.program, step));
             Verdict::Rejected(Rejection { at: at as u32, rule, got, allowed })
-        })
+        })?;
+        // who waits sees what it waits for, or gives up: a whole record says which
+        match step {
+            Step::Reap { ring, until } if !self.law.partial && !self.may_stop(*ring, until) => {
+                Err(malformed(format!(
+                    "step {} ended although not all that it waits for had come",
+                    self.begun - 1
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a reap may stop in some world.
+    fn may_stop(&self, ring: RingId, until: &Until) -> bool {
+        self.frontier.worlds().iter().any(|world| world.may_stop(ring, until))
     }
 
     /// Whether the record may leave out how this step went, and does.

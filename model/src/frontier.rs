@@ -4,6 +4,7 @@
 //! more than one explanation: requests with the same user data, bytes that two requests could have
 //! sent. More than `WIDTH_MAX` are not followed: the answer is then that nothing is claimed.
 
+use crate::abi::sqe_flag;
 use crate::cqe::{Completion, Cqe};
 use crate::program::{Program, RingId, Step};
 use crate::received;
@@ -110,7 +111,7 @@ impl<'a> Frontier<'a> {
         self.branch(|world| {
             let candidates: Vec<_> = world.requests_with(ring, cqe.user_data).collect();
             if candidates.is_empty() {
-                let rule = nobody(program, ring, cqe.user_data);
+                let rule = nobody(program, ring, cqe);
                 return (world.refuse(rule).map(|()| world.clone()).into_iter().collect(), Some(rule));
             }
             // those that owe their notification come first, so the rule named is the closest one
@@ -175,10 +176,14 @@ impl<'a> Frontier<'a> {
 }
 
 /// The rule that a completion nobody waits for breaks.
-fn nobody(program: &Program, ring: RingId, user_data: u64) -> Rule {
-    let asked = program.steps.iter().any(|step| match step {
-        Step::Submit { ring: r, sqes } => *r == ring && sqes.iter().any(|s| s.user_data == user_data),
-        _ => false,
+fn nobody(program: &Program, ring: RingId, cqe: Cqe) -> Rule {
+    let entries = program.steps.iter().filter_map(|step| match step {
+        Step::Submit { ring: r, sqes } if *r == ring => Some(sqes),
+        _ => None,
     });
-    if asked { Rule::RetiredIsSilent } else { Rule::NobodyAsked }
+    match entries.flatten().find(|sqe| sqe.user_data == cqe.user_data) {
+        None => Rule::NobodyAsked,
+        Some(sqe) if sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0 && cqe.res >= 0 => Rule::SkipSuccessIsSilent,
+        Some(_) => Rule::RetiredIsSilent,
+    }
 }

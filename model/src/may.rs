@@ -62,12 +62,18 @@ impl May {
 
     /// The rule that allows `res`, or the one that `res` breaks.
     pub fn judge(&self, res: Res) -> Result<Rule, Rule> {
+        let nothing = self.bytes.filter(|counts| counts.most == 0).map(|counts| counts.rule);
         match (res, self.bytes) {
             (Res::Err(e), _) => match self.errors.iter().find(|(known, _)| *known == e) {
                 Some((_, rule)) => Ok(*rule),
-                None => Err(self.errors.first().map_or(Rule::SendErrorNeedsCause, |(_, rule)| *rule)),
+                None => {
+                    let known = self.errors.first().map(|(_, rule)| *rule).or(nothing);
+                    Err(known.unwrap_or(Rule::SendErrorNeedsCause))
+                }
             },
-            (Res::Bytes(n), Some(counts)) if n > counts.most => Err(Rule::SendShortNeverLong),
+            (Res::Bytes(n), Some(counts)) if n > counts.most => {
+                Err(nothing.unwrap_or(Rule::SendShortNeverLong))
+            }
             (Res::Bytes(n), Some(counts)) if n < counts.least => Err(counts.rule),
             (Res::Bytes(_), Some(counts)) => Ok(counts.rule),
             (Res::Bytes(_), None) => {

@@ -6,7 +6,7 @@ use crate::choices::Choices;
 use crate::mutation::Mutation;
 use crate::profile::Profile;
 use crate::program::Program;
-use crate::trace::{Ending, Seen, Trace, What};
+use crate::trace::{Ending, Run, Seen, Trace, What};
 use crate::walk::{Walk, Way};
 use crate::world::{Law, State};
 
@@ -107,6 +107,63 @@ pub fn explore_mutant(
         }
     }
     Ok(found)
+}
+
+/// Whether some simulation gives these observations, one for one; for tests. Walks at most `states_max` states.
+#[doc(hidden)]
+pub fn is_simulated(
+    program: &Program,
+    profile: &Profile,
+    wanted: &[Seen],
+    states_max: usize,
+) -> Result<bool, TooMany> {
+    let mut known: BTreeSet<(usize, State, usize)> = BTreeSet::new();
+    let mut open = vec![Walk::new(Law::of(program, profile))];
+    let mut states = 0;
+    while let Some(walk) = open.pop() {
+        if walk.step == program.steps.len() {
+            if walk.seen.len() == wanted.len() {
+                return Ok(true);
+            }
+            continue;
+        }
+        for way in walk.ways() {
+            let mut next = walk.clone();
+            let behind = next.seen.len();
+            if next.take(way).is_err() || !begins_with(program, wanted, &next.seen, behind) {
+                continue;
+            }
+            let is_reading = matches!(way, Way::Take(crate::world::Decision::Deliver { .. }));
+            if !is_reading && !known.insert((next.step, next.world.state.clone(), next.seen.len())) {
+                continue;
+            }
+            states += 1;
+            if states > states_max {
+                return Err(TooMany { states: states_max });
+            }
+            open.push(next);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `wanted` begins with `seen`, of which the first `known` are known to fit.
+fn begins_with(program: &Program, wanted: &[Seen], seen: &[Seen], known: usize) -> bool {
+    let same = |a: &Seen, b: &Seen| match (&a.what, &b.what) {
+        // the same bytes can be written in several ways
+        (What::Received(x), What::Received(y)) => {
+            let bytes = |runs: &[Run]| -> Vec<u8> {
+                let of = |run: &Run| {
+                    (0..run.len_bytes()).map(|i| run.byte(&program.regions, i)).collect::<Vec<_>>()
+                };
+                runs.iter().flat_map(of).collect()
+            };
+            let same_runs = || x.runs == y.runs || bytes(&x.runs) == bytes(&y.runs);
+            a.step == b.step && x.socket == y.socket && same_runs()
+        }
+        _ => a == b,
+    };
+    seen.len() <= wanted.len() && (known..seen.len()).all(|i| same(&seen[i], &wanted[i]))
 }
 
 /// The observations with completions inside a step sorted by ring and user data; those of one

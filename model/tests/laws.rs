@@ -10,7 +10,7 @@ use uringspec_model::choices::{Exhaustive, Seeded};
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{Generation, HexBytes, RegionId};
 use uringspec_model::profile::Profile;
-use uringspec_model::program::{Program, RingId, SocketId, SocketKind, Step, Until};
+use uringspec_model::program::{Program, RingId, SocketId, SocketKind, Step};
 use uringspec_model::simulate::{explore, simulate};
 use uringspec_model::trace::{Ending, Received, RingCqe, Run, Seen, Trace, What};
 
@@ -77,7 +77,7 @@ fn imaginable(program: &Program, step: usize) -> Vec<What> {
 fn accepted(program: &Program, seen: &[Seen], into: &mut BTreeSet<Vec<Seen>>) {
     let profile = Profile::v6_18();
     let whole = Trace { seen: seen.to_vec(), end: Ending::Complete };
-    if check(program, &profile, &whole).is_accepted() && !has_useless_end(program, seen) {
+    if check(program, &profile, &whole).is_accepted() {
         into.insert(in_bytes(program, whole.seen));
     }
     let from = seen.last().map_or(0, |s| s.step as usize);
@@ -122,40 +122,6 @@ fn joins(what: &What) -> bool {
         Run::Stamped { region: a, generation: b, offset, len_bytes },
         Run::Stamped { region: c, generation: d, offset: next, .. },
     ] if (a, b, offset + len_bytes) == (c, d, *next))
-}
-
-/// Whether a reap ended before what it waits for had come, without anybody giving up: then the
-/// record, not the kernel, is wrong.
-fn has_useless_end(program: &Program, seen: &[Seen]) -> bool {
-    let waits = |step: &Step| matches!(step, Step::Reap { until: Until::Settled, .. });
-    let mut open = 0i64;
-    let mut announced = BTreeSet::new();
-    for (i, step) in program.steps.iter().enumerate() {
-        let mut gave_up = false;
-        for one in seen.iter().filter(|s| s.step as usize == i) {
-            match &one.what {
-                What::Returned(_) if matches!(step, Step::Register { .. }) => {}
-                What::Returned(n) => open += n - silent_entries(step),
-                What::Cqe(c) if c.cqe.flags == 2 => _ = announced.insert(c.cqe.user_data),
-                What::Cqe(c) if c.cqe.flags == 0 => open -= 1,
-                // a notification that nothing announced is not waited for
-                What::Cqe(c) => open -= i64::from(announced.contains(&c.cqe.user_data)),
-                what => gave_up |= *what == What::GaveUp,
-            }
-        }
-        if waits(step) && open > 0 && !gave_up {
-            return true;
-        }
-    }
-    false
-}
-
-/// Entries whose success posts nothing.
-fn silent_entries(step: &Step) -> i64 {
-    match step {
-        Step::Submit { sqes, .. } => sqes.iter().filter(|sqe| sqe.flags & 64 != 0).count() as i64,
-        _ => 0,
-    }
 }
 
 #[test]

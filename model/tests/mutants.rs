@@ -18,7 +18,7 @@ use uringspec_model::rules::Rule;
 use uringspec_model::simulate::{explore, explore_mutant, simulate_mutant};
 use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{Ending, Received, RingCqe, Run, Seen, Trace, What};
-use uringspec_model::verdict::Verdict;
+use uringspec_model::verdict::{Unclaimed, Verdict};
 
 /// The tiny programs and some that use registered buffers and nonsense.
 fn subjects() -> Vec<(&'static str, Program)> {
@@ -268,6 +268,16 @@ fn a_promise_that_was_waited_for_in_vain_is_stuck() {
     assert_eq!(promises[0].rule, Rule::NotifComes);
     let held = program(Lane::Gate, vec![submit([zc(1, 0, 4096)]), reap()]);
     assert!(check(&held, &Profile::v6_18(), &trace).is_accepted(), "nobody promised it here");
+}
+
+#[test]
+fn who_waits_sees_what_it_waits_for_or_gives_up() {
+    let held = program(Lane::Gate, vec![submit([zc(1, 0, 2)]), reap()]);
+    let mut trace = Trace { seen: vec![returned(0, 1), cqe(1, 1, 2, MORE)], end: Ending::Complete };
+    let verdict = check(&held, &Profile::v6_18(), &trace);
+    assert!(matches!(verdict, Verdict::Unclaimed { reason: Unclaimed::Malformed(_) }), "{verdict:?}");
+    trace.seen.push(Seen { step: 1, what: What::GaveUp });
+    accepted(&held, trace.seen);
 }
 
 #[test]
