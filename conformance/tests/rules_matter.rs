@@ -7,6 +7,8 @@
 #[path = "wrong/by_hand.rs"]
 mod by_hand;
 
+use std::collections::BTreeSet;
+
 use by_hand::Answer;
 use uringspec::catalog::{self, Loaded};
 use uringspec::outcome::Outcome;
@@ -136,4 +138,37 @@ fn what_no_case_holds_up_is_shown_by_wrong_traces() {
     assert!(idle.is_empty(), "no wrong trace is refused by these: {idle:?}");
     let stale: Vec<_> = told.iter().filter(|(id, _)| shown.contains(id) || !claimed.contains(id)).collect();
     assert!(stale.is_empty(), "a wrong trace or a case shows these now: {stale:?}");
+}
+
+/// What the model does with each case, as far as it is not too wide to say.
+fn behaviour(cases: &[Loaded], off: Rule) -> Vec<Option<BTreeSet<Outcome>>> {
+    let mutation = Some(Mutation::Off(off));
+    let of = |case: &Loaded| {
+        let lowered = &case.lowered[0];
+        let explored = explore_mutant(&lowered.program, &Profile::v6_18(), mutation, STATES_MAX / 8).ok()?;
+        Some(explored.traces.iter().map(|trace| Outcome::of(lowered, trace)).collect())
+    };
+    cases.iter().map(of).collect()
+}
+
+#[test]
+fn no_two_rules_are_one() {
+    let cases = cases();
+    // with any rule off more is imagined, so what is imagined without an effect is no difference
+    let idle = Rule::from_id(REFUSED_BY_ANOTHER[0].0).expect("the list names rules");
+    let nothing = behaviour(&cases, idle);
+    let mut known: Vec<(Rule, Vec<Option<BTreeSet<Outcome>>>)> = Vec::new();
+    let mut same = Vec::new();
+    for rule in Rule::ALL {
+        let without = behaviour(&cases, *rule);
+        if without == nothing {
+            continue;
+        }
+        match known.iter().find(|(_, other)| *other == without) {
+            Some((other, _)) => same.push(format!("{other} and {rule}")),
+            None => known.push((*rule, without)),
+        }
+    }
+    assert!(known.len() > 60, "only {} rules make a difference", known.len());
+    assert!(same.is_empty(), "switched off, these change the same cases in the same way: {same:?}");
 }
