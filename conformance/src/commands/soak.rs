@@ -18,13 +18,16 @@ use crate::output::Output;
 /// Runs random programs on this kernel and judges each by the model.
 ///
 /// What is found is written at once, as a log with the program, what was seen and the verdict; then the
-/// program is made smaller. A campaign with the same seed, features and folder goes on where it was.
+/// program is made smaller. A campaign with the same seed, features and folder goes on where it was,
+/// however it ended: by its time, an interruption, or `kill -9`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   uringspec soak --seconds 60                      a minute
   uringspec soak --seconds 3600 --jobs 8 --seed 7  an hour, another one
   uringspec soak --features -big,-twins            without some things
   uringspec soak --features zero-copy,links        with only these
+  uringspec soak --features default,anything       with nonsense in the fields of entries
+  uringspec soak --seconds 0 --pairs               what was reached so far
 
 Exit codes: 0 accepted, 1 rejected, 2 stuck, 3 only unclaimed, 64 usage, 77 nothing could be run.")]
 pub struct Args {
@@ -40,9 +43,20 @@ pub struct Args {
     /// What programs may contain: names, `default`, `all`, `none`; a minus takes away.
     #[arg(long, default_value = "default", value_name = "LIST", allow_hyphen_values = true)]
     features: String,
-    /// Where finds and the checkpoint are written.
+    /// Where finds and counts are written.
     #[arg(long, default_value = "target/soak")]
     dir: PathBuf,
+    /// Lists which pairs of rules were reached, by area.
+    #[arg(long)]
+    pairs: bool,
+}
+
+/// How many of the pairs of rules from two areas had a say in one program.
+#[derive(Serialize)]
+struct Pairs {
+    areas: [&'static str; 2],
+    reached: usize,
+    of: usize,
 }
 
 /// The last line.
@@ -96,7 +110,15 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
     let handler = Arc::clone(&stop);
     // Without a handler an interruption still loses no find and at most a second of counts.
     let _ = ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed));
-    let totals = match campaign::run(&plan, &stop, |totals| out.progress(&progress(totals))) {
+    let mut told = false;
+    let tell = |totals: &Totals| {
+        if !told && totals.done() > 0 {
+            out.line(&format!("goes on after {} programs", totals.done()));
+        }
+        told = true;
+        out.progress(&progress(totals));
+    };
+    let totals = match campaign::run(&plan, &stop, tell) {
         Ok(totals) => totals,
         Err(error) => {
             complain(&format!("{}: {error}", plan.dir.display()));
@@ -106,8 +128,38 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
     for (sort, times) in &totals.sorts {
         out.line(&format!("{times:>8}  {sort}"));
     }
+    let missing = Rule::ALL.iter().filter(|rule| !totals.rules.contains_key(rule));
+    for rule in missing {
+        out.line(&format!("   never  {rule}"));
+    }
+    if args.pairs {
+        for Pairs { areas: [first, second], reached, of } in &pairs(&totals) {
+            out.line(&format!("{reached:>8}  of {of:>4} pairs  {first} {second}"));
+        }
+        for pairs in pairs(&totals) {
+            out.object(&pairs);
+        }
+    }
     out.last(&summary(&plan, &totals));
     exit_code(&totals)
+}
+
+/// All pairs of areas, in the order of the rules.
+fn pairs(totals: &Totals) -> Vec<Pairs> {
+    let mut all: Vec<Pairs> = Vec::new();
+    for (i, first) in Rule::ALL.iter().enumerate() {
+        for second in &Rule::ALL[i + 1..] {
+            let mut areas = [first.area(), second.area()];
+            areas.sort_unstable();
+            let at = all.iter().position(|pairs| pairs.areas == areas).unwrap_or_else(|| {
+                all.push(Pairs { areas, reached: 0, of: 0 });
+                all.len() - 1
+            });
+            all[at].of += 1;
+            all[at].reached += usize::from(totals.pairs.contains(&(*first, *second)));
+        }
+    }
+    all
 }
 
 fn per_second(totals: &Totals) -> u64 {
