@@ -48,6 +48,7 @@ pub fn within(lowered: &Lowered, outcome: &Outcome) -> Result<BTreeSet<Mark>, Mi
                 let block = outcome.blocks.get(&expectation.step);
                 marks.extend(block_within(index, expectation, expect, block.unwrap_or(&Block::default()))?);
             }
+            Expected::Resent(listed) => resent(expectation, listed, lowered, outcome)?,
             Expected::Arrivals(arrivals) => {
                 marks.extend(arrivals_within(index, expectation, arrivals, lowered, outcome)?);
             }
@@ -200,15 +201,11 @@ fn arrivals_within(
         let given =
             arrival.given.is_none_or(|(user_data, res)| result(user_data).is_some_and(|r| res_fits(res, r)));
         let run = |piece: &PlacedPiece| {
-            let to = match piece.to {
-                Upto::Byte(to) => to,
-                Upto::Result(user_data) => match result(user_data) {
-                    Some(Res::Bytes(n)) => piece.from.saturating_add(n),
-                    Some(Res::Err(_)) | None => piece.from,
-                },
+            let count = |user_data: u64| match result(user_data) {
+                Some(Res::Bytes(n)) => n,
+                Some(Res::Err(_)) | None => 0,
             };
-            let (region, generation) = (piece.region, Generation(piece.generation));
-            Run::Stamped { region, generation, offset: piece.from, len_bytes: to - piece.from }
+            run_of(piece, count)
         };
         let listed: Vec<Vec<Run>> = arrival.parts.iter().map(|part| part.iter().map(run).collect()).collect();
         let listed: Vec<&Vec<Run>> = listed.iter().filter(counts).collect();
@@ -227,6 +224,37 @@ fn arrivals_within(
         line: expectation.line,
         came: format!("received {}", parts_words(regions, &parts)),
         listed: arrivals.iter().map(|arrival| arrival.words.clone()).collect(),
+    })
+}
+
+/// The bytes of a piece, given what requests reported.
+fn run_of(piece: &PlacedPiece, count: impl Fn(u64) -> u64) -> Run {
+    let to = match piece.to {
+        Upto::Byte(to) => to,
+        Upto::Result(user_data) => piece.from.saturating_add(count(user_data)),
+    };
+    let (region, generation) = (piece.region, Generation(piece.generation));
+    Run::Stamped { region, generation, offset: piece.from, len_bytes: to - piece.from }
+}
+
+fn resent(
+    expectation: &Expectation,
+    listed: &PlacedArrival,
+    lowered: &Lowered,
+    outcome: &Outcome,
+) -> Result<(), Mismatch> {
+    let regions = &lowered.program.regions;
+    let none = Vec::new();
+    let came = outcome.resent.get(&expectation.step).unwrap_or(&none);
+    let pieces: Vec<Run> = listed.parts.iter().flatten().map(|piece| run_of(piece, |_| 0)).collect();
+    if same_bytes(&pieces, came, regions) {
+        return Ok(());
+    }
+    Err(Mismatch {
+        step: expectation.step,
+        line: expectation.line,
+        came: format!("resent {}", parts_words(regions, &[came])),
+        listed: vec![listed.words.clone()],
     })
 }
 

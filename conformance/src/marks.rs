@@ -47,7 +47,7 @@ pub fn required(lowered: &Lowered) -> Result<BTreeSet<Mark>, Mismatch> {
     let mut marks = BTreeSet::new();
     for (index, expectation) in lowered.expectations.iter().enumerate() {
         match &expectation.what {
-            Expected::Returned(_) | Expected::Overflow(_) => {}
+            Expected::Returned(_) | Expected::Overflow(_) | Expected::Resent(_) => {}
             Expected::Arrivals(arrivals) => marks.extend(
                 (0..arrivals.len()).map(|alternative| Mark::Arrival { expectation: index, alternative }),
             ),
@@ -108,7 +108,7 @@ pub fn mark_words(lowered: &Lowered, mark: &Mark) -> (u32, String) {
 fn listed_outcome(lowered: &Lowered, expectation: usize, outcome: usize) -> Option<&case::Outcome> {
     match &lowered.expectations.get(expectation)?.what {
         Expected::Completions(expect) => expect.outcomes.get(outcome),
-        Expected::Returned(_) | Expected::Overflow(_) | Expected::Arrivals(_) => None,
+        _ => None,
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Outcome {
     /// What the peer read up to each `received` line since the one before it, by step: datagrams each
     /// for itself, a stream in one part.
     pub received: BTreeMap<u32, Vec<Vec<Run>>>,
+    /// What left again, by step.
+    pub resent: BTreeMap<u32, Vec<Run>>,
     /// Completions seen at steps that list none.
     pub strays: Vec<(u32, Cqe)>,
     /// The result of each request.
@@ -45,6 +47,7 @@ impl Outcome {
             match expectation.what {
                 Expected::Completions(_) => _ = outcome.blocks.insert(expectation.step, Block::default()),
                 Expected::Arrivals(_) => _ = outcome.received.insert(expectation.step, Vec::new()),
+                Expected::Resent(_) => _ = outcome.resent.insert(expectation.step, Vec::new()),
                 Expected::Returned(_) | Expected::Overflow(_) => {}
             }
         }
@@ -62,7 +65,10 @@ impl Outcome {
                     }
                 }
                 What::GaveUp => outcome.waiting = outcome.waiting.or(Some(seen.step)),
-                What::Room(_) | What::PeerEnded { .. } => {}
+                What::SentAgain(again) => {
+                    outcome.resent.entry(seen.step).or_default().extend(again.runs.iter().cloned());
+                }
+                What::Acked { .. } | What::Room(_) | What::PeerEnded { .. } => {}
             }
         }
         if let Ending::Hung { step } = trace.end {

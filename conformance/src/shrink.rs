@@ -107,6 +107,9 @@ fn drop_ends(best: &mut Program, holds: Holds<'_>) {
     let mut candidate = best.clone();
     let names_socket = |step: &Step, id: SocketId| match step {
         Step::Drain { socket, .. }
+        | Step::Ack { socket, .. }
+        | Step::OfferWindow { socket, .. }
+        | Step::Miss { socket, .. }
         | Step::ResetPeer { socket }
         | Step::CloseOwn { socket }
         | Step::ShutdownOwn { socket } => *socket == id,
@@ -133,6 +136,9 @@ fn simplify_steps(best: &mut Program, holds: Holds<'_>) {
                 Step::Drain { socket: *socket, amount: Amount::Bytes(1) },
                 Step::Drain { socket: *socket, amount: Amount::Bytes(n / 2) },
             ],
+            Step::Ack { socket, amount: Amount::Bytes(n) } => {
+                vec![Step::Ack { socket: *socket, amount: Amount::Bytes(n / 2) }]
+            }
             _ => Vec::new(),
         };
         for step in simpler {

@@ -44,7 +44,9 @@ impl Sightings {
     /// Adds a run that was accepted.
     pub fn add(&mut self, lowered: &Lowered, marks: &BTreeSet<Mark>, outcome: &Outcome) {
         let steps: Vec<usize> = (0..lowered.expectations.len())
-            .filter(|n| !matches!(lowered.expectations[*n].what, Expected::Returned(_)))
+            .filter(|n| {
+                matches!(lowered.expectations[*n].what, Expected::Completions(_) | Expected::Arrivals(_))
+            })
             .collect();
         for count in &mut self.counts {
             let Some(index) = reached(&count.place, &steps, marks) else { continue };

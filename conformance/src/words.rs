@@ -177,6 +177,15 @@ pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str,
             };
             one("drain", format!("{} {amount}", end(*socket, End::Far)))
         }
+        Step::Ack { socket, amount } => {
+            let amount = match amount {
+                Amount::Bytes(bytes) => bytes.to_string(),
+                Amount::Everything => "all".into(),
+            };
+            one("ack", format!("{} {amount}", end(*socket, End::Far)))
+        }
+        Step::OfferWindow { socket, bytes } => one("window", format!("{} {bytes}", end(*socket, End::Far))),
+        Step::Miss { socket, len_bytes } => one("miss", format!("{} {len_bytes}", end(*socket, End::Far))),
         Step::ResetPeer { socket } => one("reset", end(*socket, End::Far)),
         Step::CloseOwn { socket } => one("close", end(*socket, End::Near)),
         Step::ShutdownOwn { socket } => one("shutdown", end(*socket, End::Near)),
@@ -254,6 +263,10 @@ pub fn seen(program: &Program, names: &Names, what: &What) -> (&'static str, Str
         },
         What::Received(received) => {
             ("received", format!("{} {}", far(received.socket), runs(&program.regions, &received.runs)))
+        }
+        What::Acked { socket, len_bytes } => ("acked", format!("{} {len_bytes} bytes", far(*socket))),
+        What::SentAgain(again) => {
+            ("resent", format!("{} {}", far(again.socket), runs(&program.regions, &again.runs)))
         }
         What::PeerEnded { socket, how } => {
             let how = if *how == PeerEnd::EndOfFile { "end of file" } else { "reset" };

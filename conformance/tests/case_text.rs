@@ -72,6 +72,7 @@ fn a_step_knows_its_line() {
                     Expected::Completions(expect) if expect.peek.is_none() => "expect",
                     Expected::Completions(_) | Expected::Overflow(_) => "peek",
                     Expected::Arrivals(_) => "received",
+                    Expected::Resent(_) => "resent",
                     Expected::Returned(_) => continue,
                 };
                 assert!(line(expectation.line).starts_with(keyword), "{}:{}", found.file, expectation.line);

@@ -179,7 +179,13 @@ impl<'a> Judge<'a> {
             self.in_vain = true;
             let mut promises = self.promises();
             match self.step() {
-                Some(Step::Reap { .. } | Step::Drain { .. } | Step::Settle) => {}
+                Some(
+                    Step::Reap { .. }
+                    | Step::Drain { .. }
+                    | Step::Ack { .. }
+                    | Step::Miss { .. }
+                    | Step::Settle,
+                ) => {}
                 Some(Step::Fence { .. }) => promises.push(Promise {
                     user_data: u64::MAX,
                     what: "result of the fence's nop".into(),
@@ -205,6 +211,10 @@ impl<'a> Judge<'a> {
         let owed = |world: &World<'a>| match self.step() {
             Some(Step::Reap { ring, .. } | Step::Fence { ring }) => world.promises(Some(*ring)),
             Some(Step::Drain { socket, .. }) => world.owed_bytes(*socket),
+            Some(Step::Ack { socket, .. }) => world.owed_to_peer(*socket, 1, Rule::StreamNothingLost),
+            Some(Step::Miss { socket, len_bytes }) => {
+                world.owed_to_peer(*socket, len_bytes.saturating_add(1), Rule::StreamSentAgain)
+            }
             _ => world.promises(None),
         };
         let mut worlds = self.frontier.worlds().iter();
@@ -234,6 +244,8 @@ impl<'a> Judge<'a> {
                 world.completions(Some(*ring))
             }
             Some(Step::Drain { socket, .. }) => world.deliveries(*socket),
+            Some(Step::Ack { socket, amount }) => world.acks(*socket, *amount),
+            Some(Step::Miss { socket, len_bytes }) => world.resends(*socket, *len_bytes),
             Some(Step::Settle) => {
                 let sockets = 0..program.sockets.len();
                 let bytes = sockets.flat_map(|i| world.deliveries(SocketId(i as u16)));
@@ -268,8 +280,8 @@ fn fits(program: &Program, what: &What) -> Result<(), String> {
             return Err(format!("ring {} is not in the program", ring.0));
         }
         What::Room(report) => report.socket,
-        What::Received(received) => received.socket,
-        What::PeerEnded { socket, .. } => *socket,
+        What::Received(received) | What::SentAgain(received) => received.socket,
+        What::PeerEnded { socket, .. } | What::Acked { socket, .. } => *socket,
         What::Cqe(_) | What::Overflow { .. } | What::Returned(_) | What::GaveUp => return Ok(()),
     };
     let known = usize::from(socket.0) < program.sockets.len();

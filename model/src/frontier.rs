@@ -63,6 +63,11 @@ impl<'a> Frontier<'a> {
             }
             What::Cqe(seen) => self.completion(seen.ring, seen.cqe),
             What::Received(received) => self.received(received),
+            What::Acked { socket, len_bytes } => {
+                let ack = Decision::Ack { socket: *socket, len_bytes: *len_bytes };
+                self.keep(|world| world.after(ack))
+            }
+            What::SentAgain(received) => self.keep(|world| received::explain_again(world, received)),
             What::PeerEnded { socket, how } => self.keep(|world| world.peer_ends(*socket, *how)),
             What::GaveUp => Ok(()),
         }

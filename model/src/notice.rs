@@ -78,6 +78,10 @@ pub enum Used {
     Nothing,
     /// They were copied on the way.
     Copied,
+    /// A device took them as they lay in memory.
+    Device,
+    /// They left through a device while somebody listened.
+    Tapped,
     /// They never left the queue, and no other request's bytes were before them in it.
     Untouched,
     /// They never left the queue, but may share a structure with those of another request.

@@ -139,9 +139,29 @@ pub enum Lane {
     Gate,
     /// As `Gate`, and the send buffer is full as well: nothing is accepted either.
     GateFull,
+    /// Into a device that takes datagrams as they lie in memory and drops them.
+    IfbUdp,
+    /// Into such a device over TCP. The connection was declared, not negotiated (`TCP_REPAIR`); its peer
+    /// reads nothing, and acknowledges when it is told to.
+    RepairTcp,
+    /// As `RepairTcp`, with a tap on the device: what leaves is copied for whoever listens, and is what the
+    /// peer is taken to read. A tap hears all sockets of the program that use the device.
+    RepairTcpTap,
     /// Nothing is known of the path, as in somebody's log: any room, any time of release, copied or
     /// not. Only judged, never run.
     Unknown,
+}
+
+impl Lane {
+    /// Whether the peer was declared, so that it does what it is told.
+    pub fn is_declared(self) -> bool {
+        matches!(self, Lane::RepairTcp | Lane::RepairTcpTap)
+    }
+
+    /// Whether bytes end in a device that drops them.
+    pub fn has_device(self) -> bool {
+        self == Lane::IfbUdp || self.is_declared()
+    }
 }
 
 /// One thing that the user, or the peer, does.
@@ -182,7 +202,29 @@ pub enum Step {
         /// How much.
         amount: Amount,
     },
-    /// The far end is closed so that it sends a reset (`SO_LINGER` 0).
+    /// The peer of a declared connection acknowledges what has left.
+    Ack {
+        /// The socket whose peer acknowledges.
+        socket: SocketId,
+        /// How much more; everything: until no more leaves.
+        amount: Amount,
+    },
+    /// The peer of a declared connection says how much more than it has acknowledged it has room for.
+    OfferWindow {
+        /// The socket whose peer has a window.
+        socket: SocketId,
+        /// Bytes, rounded down to `net::WINDOW_UNIT_BYTES`.
+        bytes: u64,
+    },
+    /// The peer of a declared connection says that it has all that has left but the next bytes, so that
+    /// these are sent again.
+    Miss {
+        /// The socket whose peer misses something.
+        socket: SocketId,
+        /// How many it misses; more must have left.
+        len_bytes: u64,
+    },
+    /// The far end is closed so that it sends a reset (`SO_LINGER` 0), or sends one as it is told.
     ResetPeer {
         /// The socket whose peer goes.
         socket: SocketId,
@@ -207,7 +249,7 @@ pub enum Step {
         /// The ring.
         ring: RingId,
     },
-    /// Drains every peer and reaps every ring until each request has all its completions.
+    /// Drains every peer, or lets it acknowledge all, and reaps every ring until each request has all its completions.
     Settle,
 }
 
@@ -236,7 +278,7 @@ pub struct Want {
     pub last: bool,
 }
 
-/// How much a peer reads.
+/// How much a peer reads, or acknowledges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Amount {

@@ -242,6 +242,24 @@ pub(crate) fn read_plainly(world: &mut World<'_>, received: &Received) -> Option
     world.after(Decision::Deliver { request, len_bytes: len, generation }).ok()
 }
 
+/// Takes bytes that left again, each piece of them from the one place in the stream that it can be of.
+pub(crate) fn explain_again(world: &mut World<'_>, received: &Received) -> Result<(), Rule> {
+    let socket = received.socket;
+    for run in &received.runs {
+        let mut at = 0;
+        while at < run.len_bytes() {
+            let Some((segment, _)) = world.missed(socket) else { return Err(Rule::StreamSentAgain) };
+            let (len_bytes, generation) = matches(world, &segment, run, at);
+            if len_bytes == 0 {
+                return Err(Rule::StreamSentAgain);
+            }
+            world.after(Decision::SendAgain { socket, len_bytes, generation })?;
+            at += len_bytes;
+        }
+    }
+    Ok(())
+}
+
 /// The worlds in which a datagram that is on its way has the bytes that were received.
 pub(crate) fn explain_datagram<'a>(world: &World<'a>, received: &Received) -> (Vec<World<'a>>, Option<Rule>) {
     let mut broken = Rule::DatagramBoundaries;

@@ -165,6 +165,8 @@ rules! {
     DatagramBoundaries = "dgram.boundaries", Man("udp.7", "DESCRIPTION");
     /// A datagram longer than its headers leave room for is EMSGSIZE.
     DatagramLength = "dgram.length", Man("send.2", "ERRORS");
+    /// A zero-copy datagram of more than 17 fragments is EMSGSIZE; every page that an iovec touches is one.
+    DatagramFragments = "dgram.fragments", Kernel("net/core/datagram.c", "zerocopy_fill_skb_from_iter", "6.18");
     /// A datagram socket without a peer's address is EDESTADDRREQ.
     DatagramNeedsAddress = "dgram.needs-address", Man("send.2", "ERRORS");
     /// A send may report ECONNREFUSED for one before it whose port was closed.
@@ -220,6 +222,10 @@ rules! {
     StreamNothingInvented = "stream.nothing-invented", Man("tcp.7", "DESCRIPTION");
     /// A byte that arrives is one that the memory held between the submission and the completion that gave it back.
     StreamIsMemory = "stream.is-memory", Man("io_uring_prep_send.3", "DESCRIPTION");
+    /// Bytes beyond the peer's window do not leave.
+    StreamWindowHolds = "stream.window-holds", Kernel("net/ipv4/tcp_output.c", "tcp_snd_wnd_test", "6.18");
+    /// What the peer says it misses leaves again.
+    StreamSentAgain = "stream.sent-again", Kernel("net/ipv4/tcp_output.c", "tcp_xmit_retransmit_queue", "6.18");
     /// The peer reads the end of the stream only when the sender closed it or shut it down.
     StreamEndsWhenClosed = "stream.ends-when-closed", Man("recv.2", "RETURN VALUE");
 
@@ -263,6 +269,14 @@ rules! {
     ZcUsageWhenAsked = "zc.usage-when-asked", Header("linux/io_uring.h", "IORING_SEND_ZC_REPORT_USAGE");
     /// On loopback what leaves is copied, and the notification says so.
     ZcLoopbackCopies = "zc.loopback-copies", Kernel("net/core/skbuff.c", "skb_orphan_frags_rx", "6.18");
+    /// What a device takes as it lies in memory is not copied, and the notification says so.
+    ZcDeviceIsClear = "zc.device-is-clear", Kernel("io_uring/notif.c", "io_tx_ubuf_complete", "6.18");
+    /// What leaves while a tap listens is copied for the tap, and the notification says so.
+    ZcTapCopies = "zc.tap-copies", Kernel("net/core/dev.c", "dev_queue_xmit_nit", "6.18");
+    /// Over TCP, memory is given back once the last byte of its request was acknowledged: a part of it gives nothing back, nor does SACK.
+    ZcAckReleases = "zc.ack-releases", Kernel("net/ipv4/tcp_input.c", "tcp_clean_rtx_queue", "6.18");
+    /// Lent memory is read again when its bytes leave again: what was written into it meanwhile is what leaves.
+    ZcSentAgainIsMemory = "zc.sent-again-is-memory", Kernel("net/ipv4/tcp_output.c", "__tcp_retransmit_skb", "6.18");
     /// A request that attached nothing, by failing or by sending no byte, reports a copy; one whose memory ended on the way may report none.
     ZcNothingIsCopied = "zc.nothing-is-copied", Kernel("io_uring/notif.c", "io_notif_tw_complete", "6.18");
     /// Bytes that never left their queue were not copied, and the notification says so.

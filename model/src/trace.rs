@@ -58,6 +58,15 @@ pub enum What {
     Cqe(RingCqe),
     /// The peer read bytes of the stream, or one datagram.
     Received(Received),
+    /// The peer acknowledged bytes that had left.
+    Acked {
+        /// The socket whose peer did.
+        socket: SocketId,
+        /// How many more than before.
+        len_bytes: u64,
+    },
+    /// Bytes that the peer missed left once more.
+    SentAgain(Received),
     /// The peer's read ended.
     PeerEnded {
         /// The socket whose peer read.

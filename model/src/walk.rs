@@ -89,9 +89,31 @@ impl<'a> Walk<'a> {
                     ways.push(Way::GiveUp);
                 }
             }
+            Step::Ack { socket, amount } => {
+                ways.extend(self.world.acks(*socket, *amount).into_iter().map(Way::Take));
+                if self.may_end(step) {
+                    ways.push(Way::End);
+                } else if ways.is_empty() {
+                    ways.push(Way::GiveUp);
+                }
+            }
+            Step::Miss { socket, len_bytes } => {
+                ways.extend(self.world.resends(*socket, *len_bytes).into_iter().map(Way::Take));
+                let (least, most) = self.world.in_flight(*socket);
+                if most > *len_bytes && self.may_end(step) {
+                    ways.push(Way::End);
+                }
+                if least <= *len_bytes && self.world.state.drained == 0 {
+                    ways.push(Way::GiveUp);
+                }
+            }
             Step::Settle => {
                 let sockets = 0..self.world.law.program.sockets.len();
-                ways.extend(sockets.flat_map(|i| self.deliveries(SocketId(i as u16))));
+                ways.extend(sockets.flat_map(|i| {
+                    let socket = SocketId(i as u16);
+                    let acks = self.world.acks(socket, Amount::Everything).into_iter().map(Way::Take);
+                    self.deliveries(socket).into_iter().chain(acks).collect::<Vec<_>>()
+                }));
                 if ways.is_empty() {
                     ways.extend(self.world.completions(None).into_iter().map(Way::Take));
                 }
@@ -220,6 +242,18 @@ impl<'a> Walk<'a> {
                 }
                 self.note(What::Received(Received { socket, runs }));
             }
+            Decision::Ack { socket, len_bytes } => {
+                self.world.after(decision)?;
+                self.write_runs();
+                self.note(What::Acked { socket, len_bytes });
+            }
+            Decision::SendAgain { socket, len_bytes, generation } => {
+                let segment = self.world.missed(socket).map(|(segment, _)| segment);
+                self.world.after(decision)?;
+                if let Some(segment) = segment {
+                    self.runs.push((socket, run_of(segment.region, generation, segment.offset, len_bytes)));
+                }
+            }
             Decision::Proceed { .. } => self.world.after(decision)?,
         }
         Ok(())
@@ -247,7 +281,9 @@ impl<'a> Walk<'a> {
         for (_, run) in std::mem::take(&mut self.runs) {
             push_run(&mut runs, run);
         }
-        self.note(What::Received(Received { socket, runs }));
+        let received = Received { socket, runs };
+        let again = matches!(self.current(), Some(Step::Miss { .. }));
+        self.note(if again { What::SentAgain(received) } else { What::Received(received) });
     }
 }
 

@@ -24,6 +24,11 @@ pub fn what(program: &Program, what: &What) -> String {
             let runs: Vec<String> = received.runs.iter().map(|r| run(program, r)).collect();
             format!("received {} {}", socket(received.socket), runs.join(", "))
         }
+        What::SentAgain(received) => {
+            let runs: Vec<String> = received.runs.iter().map(|r| run(program, r)).collect();
+            format!("left again {} {}", socket(received.socket), runs.join(", "))
+        }
+        What::Acked { socket: s, len_bytes } => format!("acknowledged {} {len_bytes}", socket(*s)),
         What::PeerEnded { socket: s, how: PeerEnd::EndOfFile } => format!("end of file at {}", socket(*s)),
         What::PeerEnded { socket: s, how: PeerEnd::Reset } => format!("reset at {}", socket(*s)),
         What::GaveUp => "patience ran out".into(),
@@ -75,6 +80,10 @@ pub fn decision(world: &World<'_>, decision: &Decision) -> String {
         Decision::Deliver { request, len_bytes, .. } => {
             format!("{len_bytes} bytes of #{}", user_data(request))
         }
+        Decision::Ack { socket: s, len_bytes } => format!("acknowledged {} {len_bytes}", socket(*s)),
+        Decision::SendAgain { socket: s, len_bytes, .. } => {
+            format!("left again {} {len_bytes} bytes", socket(*s))
+        }
         Decision::Datagram { socket: s, index } => {
             let datagram = world.datagrams(*s).and_then(|queue| queue.queue.get(*index));
             let (len, user_data) = datagram.map_or((0, 0), |d| (d.len_bytes, d.user_data));
@@ -113,6 +122,10 @@ pub fn step(program: &Program, step: &Step) -> String {
         Step::Register { what: Register::UnregisterFiles, .. } => "unregister files".into(),
         Step::Drain { socket: s, amount: Amount::Everything } => format!("drain {} all", socket(*s)),
         Step::Drain { socket: s, amount: Amount::Bytes(n) } => format!("drain {} {n}", socket(*s)),
+        Step::Ack { socket: s, amount: Amount::Everything } => format!("ack {} all", socket(*s)),
+        Step::Ack { socket: s, amount: Amount::Bytes(n) } => format!("ack {} {n}", socket(*s)),
+        Step::OfferWindow { socket: s, bytes } => format!("window {} {bytes}", socket(*s)),
+        Step::Miss { socket: s, len_bytes } => format!("miss {} {len_bytes}", socket(*s)),
         Step::ResetPeer { socket: s } => format!("reset {}", socket(*s)),
         Step::CloseOwn { socket: s } => format!("close {}", socket(*s)),
         Step::ShutdownOwn { socket: s } => format!("shutdown {}", socket(*s)),

@@ -95,13 +95,20 @@ fn admit_socket(socket: &SocketSetup, network: Network) -> Result<(), Skip> {
     let is_tcp = matches!(socket.kind, SocketKind::Tcp4 | SocketKind::Tcp6);
     let is_udp = matches!(socket.kind, SocketKind::Udp4 | SocketKind::Udp6);
     if socket.lane == Lane::Unknown {
-        return refuse("a path of which nothing is known; accepted are loopback and the gates".into());
+        return refuse("a path of which nothing is known; accepted are loopback, the gates and the devices".into());
     }
-    if socket.lane != Lane::Loopback && !(is_tcp && socket.state == SocketState::Connected) {
+    let connected = socket.state == SocketState::Connected;
+    if socket.lane == Lane::IfbUdp && !(socket.kind == SocketKind::Udp4 && connected) {
+        return refuse("ifb-udp needs a connected udp socket over IPv4".into());
+    }
+    if socket.lane.is_declared() && !(socket.kind == SocketKind::Tcp4 && connected) {
+        return refuse("a declared connection is tcp over IPv4".into());
+    }
+    if matches!(socket.lane, Lane::Gate | Lane::GateFull) && !(is_tcp && socket.state == SocketState::Connected) {
         return refuse("a gate needs a connected tcp socket".into());
     }
     // Such a socket sends wherever a request's address points.
-    let may_leave = is_udp || is_tcp && socket.state == SocketState::Unconnected;
+    let may_leave = socket.lane.has_device() || is_udp || is_tcp && socket.state == SocketState::Unconnected;
     if may_leave && network == Network::Host {
         return Err(Skip::Missing(
             "a network namespace, without which this socket could send to the outside; allow unprivileged \
@@ -145,6 +152,9 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
         | Step::Peek { ring }
         | Step::Fence { ring } => (Some(ring), None),
         Step::Drain { socket, .. }
+        | Step::Ack { socket, .. }
+        | Step::OfferWindow { socket, .. }
+        | Step::Miss { socket, .. }
         | Step::ResetPeer { socket }
         | Step::CloseOwn { socket }
         | Step::ShutdownOwn { socket } => (None, Some(socket)),
@@ -155,6 +165,9 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
     }
     if let Some(socket) = socket.filter(|s| usize::from(s.0) >= program.sockets.len()) {
         return refuse(format!("socket {} of {}", socket.0, program.sockets.len()));
+    }
+    if let Some(socket) = socket {
+        admit_lane_step(step, program.sockets[usize::from(socket.0)].lane)?;
     }
     match step {
         Step::Submit { sqes, .. } => sqes.iter().try_for_each(|sqe| admit_sqe(program, sqe, ground)),
@@ -172,6 +185,23 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
             Some(r) if r.contents == Contents::Stamped && r.protection == Protection::ReadWrite => Ok(()),
             _ => refuse("a rewrite needs a stamped region that can be written".into()),
         },
+        _ => Ok(()),
+    }
+}
+
+/// A step must suit the lane: who is not there does not read, and who is only acknowledges when declared.
+fn admit_lane_step(step: &Step, lane: Lane) -> Result<(), Skip> {
+    match step {
+        Step::Ack { .. } | Step::OfferWindow { .. } | Step::Miss { .. } if !lane.is_declared() => {
+            refuse("only the peer of a declared connection does what it is told".into())
+        }
+        Step::Drain { .. } if lane.has_device() && lane != Lane::RepairTcpTap => {
+            refuse("nobody reads behind a device".into())
+        }
+        Step::ResetPeer { .. } if lane == Lane::IfbUdp => refuse("nobody is there to go".into()),
+        Step::CloseOwn { .. } | Step::ShutdownOwn { .. } if lane.is_declared() => {
+            refuse("a declared connection whose own end goes could not be ended any more".into())
+        }
         _ => Ok(()),
     }
 }

@@ -17,7 +17,7 @@ use crate::sockets::Pair;
 use crate::sys::{self, Moved, left};
 
 /// `SIOCOUTQNSD`: bytes that were written and not yet sent.
-const OUTQ_UNSENT: libc::Ioctl = 0x894B;
+pub(crate) const OUTQ_UNSENT: libc::Ioctl = 0x894B;
 /// `SO_MEMINFO`, and the places of what is read there.
 const SO_MEMINFO: libc::c_int = 55;
 const MEMINFO_LEN: usize = 9;
@@ -32,6 +32,10 @@ const TCP_INFO_SND_MSS: usize = 4;
 const HEADER_BYTES: u64 = 2048;
 /// A packet of a UNIX stream is copied and holds at least so much.
 const UNIX_PACKET_BYTES: u64 = 4096;
+/// A packet to a device holds at least so much, since the device cuts it up.
+const DEVICE_PACKET_BYTES: u64 = 32 << 10;
+/// What leaves before the first acknowledgement, in a thousand packets and within the first window.
+const DEVICE_BYTES_MAX: u64 = 1 << 20;
 /// What is written to close a gate; more only if the window should still be open.
 const GATE_BYTES: usize = 16 << 10;
 /// What a gate may need at most, on a receive buffer that the program chose.
@@ -96,7 +100,7 @@ impl Filler {
 pub(crate) fn close_gate(pair: &Pair, lane: Lane) -> Result<Filler, Skip> {
     let mut filler = Filler::default();
     let (Some(near), Some(far)) = (&pair.near, &pair.far) else { return Ok(filler) };
-    if lane == Lane::Loopback {
+    if !matches!(lane, Lane::Gate | Lane::GateFull) {
         return Ok(filler);
     }
     let (near, far) = (near.as_fd(), far.as_fd());
@@ -148,16 +152,21 @@ fn comes_to_rest(near: BorrowedFd<'_>, far: BorrowedFd<'_>, deadline: Instant) -
 /// The room that a stream socket has before the first step, from what the kernel says of its buffers.
 /// `pieces` is the most iovecs that a request of the program has.
 pub(crate) fn room(id: SocketId, pair: &Pair, lane: Lane, pieces: u64) -> Result<Option<RoomReport>, Skip> {
-    let (Some(near), Some(far)) = (&pair.near, &pair.far) else { return Ok(None) };
-    if !pair.is_stream() {
-        return Ok(None);
-    }
+    let Some(near) = pair.near.as_ref().filter(|_| pair.is_stream()) else { return Ok(None) };
     let ask = |fd: BorrowedFd<'_>| {
         sys::option::<MEMINFO_LEN>(fd, libc::SOL_SOCKET, SO_MEMINFO)
             .map(|values| values.map(u64::from))
             .map_err(Skip::setup("asking for a socket's memory"))
     };
-    let (own, peer) = (ask(near.as_fd())?, ask(far.as_fd())?);
+    let own = ask(near.as_fd())?;
+    if pair.declared.is_some() {
+        // Nothing of the peer's is smaller than the send buffer, so what is accepted leaves.
+        let bytes = promised_accepts(own[MEMINFO_SNDBUF], DEVICE_PACKET_BYTES, pieces).min(DEVICE_BYTES_MAX);
+        let (accepts_bytes, leaves_bytes, full) = (bytes, bytes, false);
+        return Ok(Some(RoomReport { socket: id, accepts_bytes, leaves_bytes, full }));
+    }
+    let Some(far) = &pair.far else { return Ok(None) };
+    let peer = ask(far.as_fd())?;
     let full = lane == Lane::GateFull;
     // What fills a full gate is gone once the peer has read, but for what it has not acknowledged.
     let used = if full {

@@ -7,6 +7,8 @@
 //! * `pool`: the parent's side: `Worker`, `Pool`, `run`;
 //! * `worker`: the body of a worker process, which some binary has to call;
 //! * `probe`: what this kernel can do;
+//! * `device` and `declared`: sends that nothing copies, through a device that drops them, and TCP
+//!   connections whose peer speaks when it is told to;
 //! * the rest is how a worker runs a program: `stage` runs one after the other, `admit` refuses what is
 //!   not safe to run, `steps` takes one step after the other, `window`, `sockets`, `lanes`, `peer` and
 //!   `ring` are what they act on, `tally` and `chains` know what is still owed, `runs` names the memory that received
@@ -16,10 +18,13 @@
 
 mod admit;
 mod chains;
+mod declared;
+mod device;
 mod lanes;
 mod limits;
 mod namespace;
 mod netlink;
+mod packet;
 mod peer;
 pub mod pool;
 pub mod probe;
@@ -33,11 +38,15 @@ mod stage;
 mod steps;
 mod sys;
 mod tally;
+mod tap;
 mod targets;
 mod window;
+mod wire;
 pub mod worker;
 
 pub use admit::may_run;
+pub use declared::Declared;
+pub use device::Device;
 pub use pool::{Options, Pool, RunError, Worker, WorkerCommand, run};
 pub use probe::probe;
 pub use skip::Skip;

@@ -1,4 +1,5 @@
-//! What is asked of routing: that loopback acknowledges at once, and sends again soon.
+//! What is asked of the network by netlink: that loopback acknowledges at once and sends again soon, and a
+//! device of our own (see `device`).
 //!
 //! A delayed acknowledgement keeps what has arrived in the send queue for 40 ms, and with it
 //! notifications, the state of a gate, and the end of a drain. Small receive buffers drop packets, since
@@ -6,7 +7,7 @@
 //! of the routes to ourselves do away with both. They are set only in a namespace of our own.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::sys::{self, Moved, check};
 
@@ -48,7 +49,7 @@ const ROUTES: [Route; 3] = [
 
 /// Gives the loopback routes of this namespace metrics that leave no time to waste.
 pub(crate) fn hurry() -> io::Result<()> {
-    let socket = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW)?;
+    let socket = open()?;
     for route in &ROUTES {
         // An IPv6 route keeps its metrics when it is replaced, so the old one has to go first.
         if route.family == libc::AF_INET6 {
@@ -78,20 +79,30 @@ impl Route {
             attribute(&mut metrics, RTAX_QUICKACK, &1u32.to_ne_bytes());
             attribute(&mut body, RTA_METRICS, &metrics);
         }
-        let flags = flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK;
-        let mut message = Vec::with_capacity(16 + body.len());
-        message.extend((16 + body.len() as u32).to_ne_bytes());
-        message.extend(kind.to_ne_bytes());
-        message.extend((flags as u16).to_ne_bytes());
-        // Sequence and port: one request at a time needs neither.
-        message.extend([0; 8]);
-        message.extend(body);
-        message
+        message(kind, flags, &body)
     }
 }
 
+/// A request with a header.
+pub(crate) fn message(kind: u16, flags: libc::c_int, body: &[u8]) -> Vec<u8> {
+    let flags = flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+    let mut message = Vec::with_capacity(16 + body.len());
+    message.extend((16 + body.len() as u32).to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend((flags as u16).to_ne_bytes());
+    // Sequence and port: one request at a time needs neither.
+    message.extend([0; 8]);
+    message.extend(body);
+    message
+}
+
+/// A socket to ask with.
+pub(crate) fn open() -> io::Result<OwnedFd> {
+    sys::socket(libc::AF_NETLINK, libc::SOCK_RAW)
+}
+
 /// Appends an attribute; all of ours have lengths that need no padding.
-fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     debug_assert_eq!(value.len() % 4, 0, "attributes are padded to four bytes");
     to.extend((4 + value.len() as u16).to_ne_bytes());
     to.extend(kind.to_ne_bytes());
@@ -99,7 +110,7 @@ fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// Sends a request and reads its acknowledgement, which the kernel has ready when the call returns.
-fn ask(socket: &std::os::fd::OwnedFd, message: &[u8]) -> io::Result<()> {
+pub(crate) fn ask(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
     let (at, len) = (message.as_ptr().cast(), message.len());
     // SAFETY: the message is readable for its length during the call. Without an address it goes to the
     // kernel.

@@ -104,6 +104,10 @@ impl Live {
         reader: &mut Reader,
         haul: &mut Haul,
     ) -> Waited {
+        if self.is_declared() {
+            self.hear(haul);
+            return Waited::Enough;
+        }
         let deadline = Instant::now() + patience;
         self.pair.widen();
         loop {
@@ -181,7 +185,7 @@ impl Live {
     }
 
     /// Lets go what `MSG_MORE` holds back; by itself it would leave after 200 ms.
-    fn push(&self) {
+    pub(crate) fn push(&self) {
         if let Some(near) = self.near().filter(|_| self.pair.is_tcp()) {
             let _ = sys::set_option(near.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
         }

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
 
 use uringspec_model::program::{End, Lane, SocketId, SocketKind, SocketSetup, SocketState, fd_of};
 
+use crate::declared::Declared;
+use crate::device::Device;
 use crate::namespace::Network;
 use crate::skip::Skip;
 use crate::sys::{self, check};
+use crate::tap::Tap;
 
 /// What is asked for where the program says nothing: what every usual `net.core.*mem_max` allows. Asking
 /// at all turns off automatic sizing, which would make room a matter of history.
@@ -30,15 +35,21 @@ pub(crate) struct Pair {
     pub(crate) near: Option<OwnedFd>,
     /// The end that reads, where there is one, until it is closed.
     pub(crate) far: Option<OwnedFd>,
+    /// The peer of a declared connection, until it is reset.
+    pub(crate) declared: Option<Declared>,
+    /// What hears the bytes of a declared connection leave.
+    pub(crate) tap: Option<Tap>,
     /// The far end has so small a receive buffer that its window stays open only a little.
     narrow: bool,
 }
 
-/// Listening sockets are kept from program to program, by family and receive buffer.
+/// What is kept from program to program: listening sockets by family and receive buffer, and the device.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     network: Network,
     open: BTreeMap<(bool, u32), (OwnedFd, Address)>,
+    /// Made when it is first needed.
+    device: Option<Result<Rc<Device>, Skip>>,
 }
 
 /// An IPv4 or IPv6 address with port.
@@ -51,6 +62,11 @@ pub(crate) struct Address {
 impl Pair {
     /// Makes a socket and its peer, and places both.
     pub(crate) fn make(id: SocketId, setup: &SocketSetup, listeners: &mut Listeners) -> Result<Pair, Skip> {
+        match setup.lane {
+            Lane::IfbUdp => return Pair::through_device(id, setup, listeners.device()?.as_ref()),
+            Lane::RepairTcp | Lane::RepairTcpTap => return Pair::declare(id, setup, &listeners.device()?),
+            Lane::Loopback | Lane::Gate | Lane::GateFull | Lane::Unknown => {}
+        }
         let (near, far) =
             make(setup, listeners).map_err(|error| match (error.raw_os_error(), setup.kind) {
                 (Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT), SocketKind::Tcp6 | SocketKind::Udp6) => {
@@ -58,11 +74,39 @@ impl Pair {
                 }
                 _ => Skip::setup("making a socket")(error),
             })?;
-        let place = |fd, end| sys::place(fd, fd_of(id, end)).map_err(Skip::setup("placing a socket"));
-        let near = place(near, End::Near)?;
-        let far = far.map(|far| place(far, End::Far)).transpose()?;
+        let near = place(near, id, End::Near)?;
+        let far = far.map(|far| place(far, id, End::Far)).transpose()?;
         let narrow = is_tcp(setup.kind) && rcvbuf_of(setup) < BUFFER_BYTES;
-        Ok(Pair { kind: setup.kind, near: Some(near), far, narrow })
+        Ok(Pair { kind: setup.kind, near: Some(near), far, declared: None, tap: None, narrow })
+    }
+
+    /// A datagram socket whose datagrams end in the device.
+    fn through_device(id: SocketId, setup: &SocketSetup, device: &Device) -> Result<Pair, Skip> {
+        let near = device.datagrams().map_err(Skip::setup("making a socket"))?;
+        let sndbuf = setup.sndbuf_bytes.unwrap_or(BUFFER_BYTES);
+        set_buffer(&near, libc::SO_SNDBUF, sndbuf).map_err(Skip::setup("sizing a socket"))?;
+        let near = Some(place(near, id, End::Near)?);
+        Ok(Pair { kind: setup.kind, near, far: None, declared: None, tap: None, narrow: false })
+    }
+
+    /// A connection that was never made, and nobody at its other end.
+    fn declare(id: SocketId, setup: &SocketSetup, device: &Rc<Device>) -> Result<Pair, Skip> {
+        let (near, declared) =
+            Declared::connect(device).map_err(|error| match error.raw_os_error() {
+                Some(libc::EPERM) => Skip::Missing(
+                    "CAP_NET_ADMIN in a network namespace of its own, without which a connection cannot be \
+                     declared (TCP_REPAIR)"
+                        .into(),
+                ),
+                _ => Skip::setup("declaring a connection")(error),
+            })?;
+        let sndbuf = setup.sndbuf_bytes.unwrap_or(BUFFER_BYTES);
+        set_buffer(&near, libc::SO_SNDBUF, sndbuf).map_err(Skip::setup("sizing a socket"))?;
+        let tapped = setup.lane == Lane::RepairTcpTap;
+        let tap = tapped.then(|| Tap::open(&declared)).transpose();
+        let tap = tap.map_err(Skip::setup("listening to the device"))?;
+        let near = Some(place(near, id, End::Near)?);
+        Ok(Pair { kind: setup.kind, near, far: None, declared: Some(declared), tap, narrow: false })
     }
 
     /// Whether bytes come without borders.
@@ -87,17 +131,31 @@ impl Pair {
         self.narrow = false;
     }
 
-    /// Closes the far end so that a TCP peer gets a reset: it has `SO_LINGER` from its listener.
-    pub(crate) fn reset_far(&mut self) {
+    /// Closes the far end so that a TCP peer gets a reset: it has `SO_LINGER` from its listener. A declared
+    /// peer says so; false if that was not heard.
+    pub(crate) fn reset_far(&mut self, patience: Duration) -> bool {
         self.far = None;
+        self.tap = None;
+        match (self.declared.take(), &self.near) {
+            (Some(mut peer), Some(near)) => peer.reset(near.as_fd(), patience).unwrap_or(false),
+            _ => true,
+        }
     }
 
     /// Ends both ends, leaving nothing behind in the kernel.
     pub(crate) fn end(&mut self) {
-        self.reset_far();
+        if !self.reset_far(END_PATIENCE)
+            && let Some(near) = &self.near
+        {
+            // In repair it is forgotten when it is closed.
+            let _ = sys::set_option(near.as_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, 1);
+        }
         self.near = None;
     }
 }
+
+/// How long a declared connection may take to end.
+const END_PATIENCE: Duration = Duration::from_millis(200);
 
 const RESET_ON_CLOSE: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 
@@ -106,13 +164,17 @@ pub(crate) fn is_tcp(kind: SocketKind) -> bool {
     matches!(kind, SocketKind::Tcp4 | SocketKind::Tcp6)
 }
 
+fn place(fd: OwnedFd, id: SocketId, end: End) -> Result<OwnedFd, Skip> {
+    sys::place(fd, fd_of(id, end)).map_err(Skip::setup("placing a socket"))
+}
+
 fn make(setup: &SocketSetup, listeners: &mut Listeners) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
     let connected = setup.state == SocketState::Connected;
     let v6 = matches!(setup.kind, SocketKind::Tcp6 | SocketKind::Udp6);
     let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
     let sndbuf = setup.sndbuf_bytes.unwrap_or(match setup.lane {
-        Lane::Loopback | Lane::Gate | Lane::Unknown => BUFFER_BYTES,
         Lane::GateFull => FULL_SNDBUF_BYTES,
+        _ => BUFFER_BYTES,
     });
     match setup.kind {
         SocketKind::Tcp4 | SocketKind::Tcp6 => {
@@ -166,8 +228,8 @@ fn join(v6: bool, near: &OwnedFd, far: &OwnedFd) -> io::Result<()> {
 /// `SO_RCVBUF` of the far end.
 fn rcvbuf_of(setup: &SocketSetup) -> u32 {
     setup.rcvbuf_bytes.unwrap_or(match setup.lane {
-        Lane::Loopback | Lane::Unknown => BUFFER_BYTES,
         Lane::Gate | Lane::GateFull => GATE_RCVBUF_BYTES,
+        _ => BUFFER_BYTES,
     })
 }
 
@@ -178,7 +240,20 @@ fn set_buffer(fd: &OwnedFd, which: libc::c_int, bytes: u32) -> io::Result<()> {
 impl Listeners {
     /// None yet.
     pub(crate) fn new(network: Network) -> Listeners {
-        Listeners { network, open: BTreeMap::new() }
+        Listeners { network, open: BTreeMap::new(), device: None }
+    }
+
+    fn device(&mut self) -> Result<Rc<Device>, Skip> {
+        let network = self.network;
+        let make = || match network {
+            Network::Own => Device::make().map(Rc::new),
+            Network::Host => Err(Skip::Missing(
+                "a network namespace, without which there is no device of our own; allow unprivileged user \
+                 namespaces or run as root"
+                    .into(),
+            )),
+        };
+        self.device.get_or_insert_with(make).clone()
     }
 
     /// Connects `near` and returns the accepted end.
@@ -256,6 +331,25 @@ impl Address {
         Address { storage, len: len as libc::socklen_t }
     }
 
+    /// An IPv4 address.
+    pub(crate) fn v4(host: [u8; 4], port: u16) -> Address {
+        let mut address = Address::loopback(false);
+        let in4 = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: port.to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(host) },
+            sin_zero: [0; 8],
+        };
+        // SAFETY: the storage is large and aligned enough for every address.
+        unsafe { (&raw mut address.storage).cast::<libc::sockaddr_in>().write(in4) };
+        address
+    }
+
+    /// The address as system calls take it; it lives as long as `self`.
+    pub(crate) fn as_raw(&self) -> (*const libc::sockaddr, libc::socklen_t) {
+        ((&raw const self.storage).cast(), self.len)
+    }
+
     /// The address of this end.
     pub(crate) fn of(fd: &OwnedFd) -> io::Result<Address> {
         Address::asked(fd, libc::getsockname)
@@ -283,7 +377,7 @@ impl Address {
         Ok(())
     }
 
-    fn connect(&self, fd: &OwnedFd) -> io::Result<()> {
+    pub(crate) fn connect(&self, fd: &OwnedFd) -> io::Result<()> {
         // SAFETY: the storage is readable for `len` bytes.
         check(unsafe { libc::connect(fd.as_raw_fd(), (&raw const self.storage).cast(), self.len) })?;
         Ok(())

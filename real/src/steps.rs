@@ -127,7 +127,28 @@ impl<'a, O: Observer> Scene<'a, O> {
                 let waited = self.drain(*socket, *amount, patience)?;
                 self.gave_up_if(waited);
             }
-            Step::ResetPeer { socket } => self.sockets[usize::from(socket.0)].pair.reset_far(),
+            Step::Ack { socket, amount } => {
+                let (acked, waited) = self.sockets[usize::from(socket.0)].acknowledge(*amount, patience);
+                self.acked(*socket, acked);
+                self.gave_up_if(waited);
+            }
+            Step::OfferWindow { socket, bytes } => {
+                let waited = self.sockets[usize::from(socket.0)].offer_window(*bytes, patience);
+                self.gave_up_if(waited);
+            }
+            Step::Miss { socket, len_bytes } => {
+                let (again, waited) = self.sockets[usize::from(socket.0)].miss(*len_bytes, patience);
+                if let Some(bytes) = again.filter(|bytes| !bytes.is_empty()) {
+                    let runs = self.runs(&bytes);
+                    self.see(What::SentAgain(Received { socket: *socket, runs }));
+                }
+                self.gave_up_if(waited);
+            }
+            Step::ResetPeer { socket } => {
+                if !self.sockets[usize::from(socket.0)].pair.reset_far(patience) {
+                    return Err(Skip::Told("a reset by a declared peer was not heard".into()));
+                }
+            }
             Step::CloseOwn { socket } => {
                 let kept = self.files.iter().flatten().any(|file| *file == socket.0);
                 self.sockets[usize::from(socket.0)].close_own(kept);
@@ -258,11 +279,35 @@ impl<'a, O: Observer> Scene<'a, O> {
         Ok(waited)
     }
 
+    fn acked(&mut self, socket: SocketId, len_bytes: u64) {
+        if len_bytes > 0 {
+            self.see(What::Acked { socket, len_bytes });
+        }
+    }
+
     fn received(&mut self, socket: SocketId, bytes: &[u8]) {
+        let runs = self.runs(bytes);
+        self.see(What::Received(Received { socket, runs }));
+    }
+
+    fn runs(&mut self, bytes: &[u8]) -> Vec<Run> {
         let aims = self.aims.get_or_insert_with(|| targets::aims(self.program));
         let origins = Origins { regions: &self.program.regions, generations: &self.generations, aims };
-        let runs: Vec<Run> = origins.runs(bytes);
-        self.see(What::Received(Received { socket, runs }));
+        origins.runs(bytes)
+    }
+
+    /// Lets what is on its way go on: the peer reads all, or acknowledges it.
+    fn empty(&mut self, id: SocketId, patience: Duration) -> Result<Waited, Skip> {
+        let waited = self.drain(id, Amount::Everything, patience)?;
+        let live = &mut self.sockets[usize::from(id.0)];
+        if !live.is_declared() {
+            return Ok(waited);
+        }
+        let (acked, waited) = live.acknowledge_all(patience);
+        self.acked(id, acked);
+        // What was kept back has left now.
+        self.drain(id, Amount::Everything, patience)?;
+        Ok(waited)
     }
 
     /// Lets everything go on until nothing is owed, then reads what is still on its way.
@@ -282,7 +327,7 @@ impl<'a, O: Observer> Scene<'a, O> {
                 return self.drain_all();
             }
             for id in (0..self.sockets.len() as u16).map(SocketId) {
-                self.drain(id, Amount::Everything, slice)?;
+                self.empty(id, slice)?;
             }
             // The first round waits for nothing: mostly everything is there already.
             slice = Duration::from_millis(2);
@@ -300,7 +345,7 @@ impl<'a, O: Observer> Scene<'a, O> {
 
     fn drain_all(&mut self) -> Result<(), Skip> {
         for id in (0..self.sockets.len() as u16).map(SocketId) {
-            let waited = self.drain(id, Amount::Everything, self.patience)?;
+            let waited = self.empty(id, self.patience)?;
             self.gave_up_if(waited);
         }
         Ok(())

@@ -20,6 +20,24 @@ pub(crate) fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A socket to which whole IPv4 packets are written, closed on exec.
+pub(crate) fn raw_socket() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes no pointers.
+    let fd =
+        check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) })?;
+    // SAFETY: the descriptor was just made, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The number of a network device.
+pub(crate) fn interface_index(name: &std::ffi::CStr) -> io::Result<u32> {
+    // SAFETY: the name is terminated and readable during the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
 /// Two connected UNIX stream sockets.
 pub(crate) fn unix_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];

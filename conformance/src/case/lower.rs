@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use uringspec_model::net::WINDOW_UNIT_BYTES;
 use uringspec_model::program::{Amount, End, Program, Register, RingId, SocketId, Step as Do, Until};
 use winnow::Result;
 
@@ -141,6 +142,30 @@ impl<'a> Lowering<'a> {
                     .collect::<Result<_, _>>()?;
                 (Do::Drain { socket, amount: Amount::Everything }, Some(Expected::Arrivals(arrivals)))
             }
+            Step::Ack(peer, bytes) => {
+                let amount = bytes.map_or(Amount::Everything, Amount::Bytes);
+                (Do::Ack { socket: self.declared(peer)?, amount }, None)
+            }
+            Step::Window(peer, bytes) => {
+                if bytes % WINDOW_UNIT_BYTES != 0 {
+                    return Err(Refusal::new(step.at, "a window is offered in whole units")
+                        .expecting([format!("a multiple of {WINDOW_UNIT_BYTES}")]));
+                }
+                (Do::OfferWindow { socket: self.declared(peer)?, bytes: *bytes }, None)
+            }
+            Step::Miss(peer, bytes) => {
+                (Do::Miss { socket: self.declared(peer)?, len_bytes: *bytes }, None)
+            }
+            Step::Resent(peer, arrival) => {
+                let socket = self.declared(peer)?;
+                let arrival = self.arrival(socket, &Noted::plain(arrival.clone()), step)?;
+                let lens = arrival.parts.iter().flatten().map(|piece| match piece.to {
+                    Upto::Byte(to) => to.saturating_sub(piece.from),
+                    Upto::Result(_) => 0,
+                });
+                let len_bytes = lens.fold(0, u64::saturating_add);
+                (Do::Miss { socket, len_bytes }, Some(Expected::Resent(arrival)))
+            }
             Step::Rewrite(buffer) => (self.rewrite(buffer, step)?, None),
             Step::Reset(peer) => (Do::ResetPeer { socket: self.out.names.socket(peer, End::Far)? }, None),
             Step::Close(socket) => (Do::CloseOwn { socket: self.out.names.socket(socket, End::Near)? }, None),
@@ -162,6 +187,17 @@ impl<'a> Lowering<'a> {
         };
         self.push(line, what, expected);
         Ok(())
+    }
+
+    /// The socket whose peer does what it is told.
+    fn declared(&self, peer: &Name) -> Result<SocketId, Refusal> {
+        let socket = self.out.names.socket(peer, End::Far)?;
+        let lane = self.out.program.sockets[usize::from(socket.0)].lane;
+        match lane.is_declared() {
+            true => Ok(socket),
+            false => Err(Refusal::new(peer.at, format!("{} does not do what it is told", peer.text))
+                .expecting(["a socket with lane=repair-tcp"])),
+        }
     }
 
     fn known_request(&self, user_data: u64, step: &Noted<Step>) -> Result<(), Refusal> {

@@ -43,6 +43,8 @@ pub enum Expected {
     Completions(Expect),
     /// Bytes at the peer, in alternatives.
     Arrivals(Vec<PlacedArrival>),
+    /// Bytes that leave again.
+    Resent(PlacedArrival),
 }
 
 /// An alternative of what a peer got.

@@ -158,6 +158,14 @@ pub enum Step {
     Drain(Name, Option<u64>),
     /// `received`: the peer reads all, and this is what it got since the last such line.
     Received(Name, Vec<Noted<Arrival>>),
+    /// `ack`: the peer acknowledges; `None` is all.
+    Ack(Name, Option<u64>),
+    /// `window`: the peer has room for so many bytes.
+    Window(Name, u64),
+    /// `miss`: the peer misses the next bytes.
+    Miss(Name, u64),
+    /// `resent`: the peer misses the next bytes, and these leave again.
+    Resent(Name, Arrival),
     /// `rewrite`: the caller writes the buffer.
     Rewrite(Name),
     /// `reset`: the peer resets the connection.

@@ -32,6 +32,10 @@ enum Keyword {
     Peek,
     Received,
     Drain,
+    Ack,
+    Window,
+    Miss,
+    Resent,
     Fence,
     Settle,
     Rewrite,
@@ -61,6 +65,10 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("peek", Keyword::Peek),
     ("received", Keyword::Received),
     ("drain", Keyword::Drain),
+    ("ack", Keyword::Ack),
+    ("window", Keyword::Window),
+    ("miss", Keyword::Miss),
+    ("resent", Keyword::Resent),
     ("fence", Keyword::Fence),
     ("settle", Keyword::Settle),
     ("rewrite", Keyword::Rewrite),
@@ -204,14 +212,11 @@ fn step(i: &mut Input<'_>, lines: &mut Lines<'_>, word: Keyword) -> Result<Step,
         Keyword::Expect => return Ok(Step::Expect(parse_expect::expect(i, lines, false)?)),
         Keyword::Peek => return Ok(Step::Expect(parse_expect::expect(i, lines, true)?)),
         Keyword::Received => return parse_expect::received(i, lines),
-        Keyword::Drain => {
-            let peer = name(i, "peer")?;
-            let all = eat_word(i, "all");
-            Step::Drain(
-                peer,
-                if all { None } else { Some(number(i, "a number of bytes, or `all`", u64::MAX)?) },
-            )
-        }
+        Keyword::Resent => Step::Resent(name(i, "peer")?, parse_expect::resent(i)?),
+        Keyword::Drain => Step::Drain(name(i, "peer")?, amount(i)?),
+        Keyword::Ack => Step::Ack(name(i, "peer")?, amount(i)?),
+        Keyword::Window => Step::Window(name(i, "peer")?, number(i, "a number of bytes", u64::MAX)?),
+        Keyword::Miss => Step::Miss(name(i, "peer")?, number(i, "a number of bytes", u64::MAX)?),
         Keyword::Fence => Step::Fence(ring_name(i)?),
         Keyword::Rewrite => Step::Rewrite(name(i, "buffer")?),
         Keyword::Reset => Step::Reset(name(i, "peer")?),
@@ -226,6 +231,11 @@ fn step(i: &mut Input<'_>, lines: &mut Lines<'_>, word: Keyword) -> Result<Step,
     };
     end(i, &[])?;
     Ok(step)
+}
+
+/// A number of bytes; all is none.
+fn amount(i: &mut Input<'_>) -> Result<Option<u64>, Refusal> {
+    if eat_word(i, "all") { Ok(None) } else { number(i, "a number of bytes, or `all`", u64::MAX).map(Some) }
 }
 
 fn submit(i: &mut Input<'_>, lines: &mut Lines<'_>) -> Result<Step, Refusal> {

@@ -205,6 +205,17 @@ pub(super) fn received(i: &mut Input<'_>, lines: &mut Lines<'_>) -> Result<Step,
     Ok(Step::Received(peer, alternatives))
 }
 
+/// A `resent` line behind its peer: the pieces that leave again.
+pub(super) fn resent(i: &mut Input<'_>) -> Result<Arrival, Refusal> {
+    let at = token::here(i);
+    let arrival = arrival(i)?;
+    let known = |part: &Vec<Piece>| part.iter().all(|piece| matches!(piece.to, Upto::Byte(_)));
+    match arrival.parts.len() == 1 && arrival.parts.iter().all(known) && arrival.given.is_none() {
+        true => Ok(arrival),
+        false => Err(Refusal::new(at, "bytes leave again in one way").expecting(["pieces such as K 0..1000"])),
+    }
+}
+
 /// What a peer got, to the end of the line.
 pub(super) fn arrival(i: &mut Input<'_>) -> Result<Arrival, Refusal> {
     let mut parts = Vec::new();

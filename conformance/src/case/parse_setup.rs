@@ -23,6 +23,9 @@ pub(super) const LANES: &[(&str, Lane)] = &[
     ("loopback", Lane::Loopback),
     ("gate", Lane::Gate),
     ("gate-full", Lane::GateFull),
+    ("ifb-udp", Lane::IfbUdp),
+    ("repair-tcp", Lane::RepairTcp),
+    ("repair-tcp-tap", Lane::RepairTcpTap),
     ("unknown", Lane::Unknown),
 ];
 

@@ -205,12 +205,17 @@ pub fn step_words(step: &Step) -> String {
         }
         Step::Fence(ring) => named("fence", ring),
         Step::Settle => "settle".into(),
+        Step::Ack(peer, None) => format!("{:<10} {} all", "ack", peer.text),
+        Step::Ack(peer, Some(bytes)) => format!("{:<10} {} {bytes}", "ack", peer.text),
+        Step::Window(peer, bytes) => format!("{:<10} {} {bytes}", "window", peer.text),
+        Step::Miss(peer, bytes) => format!("{:<10} {} {bytes}", "miss", peer.text),
         Step::Drain(peer, None) => format!("{:<10} {} all", "drain", peer.text),
         Step::Drain(peer, Some(bytes)) => format!("{:<10} {} {bytes}", "drain", peer.text),
         Step::Received(peer, alternatives) => {
             let first = alternatives.first().map(|a| arrival_words(&a.what)).unwrap_or_default();
             format!("{:<10} {}  {first}", "received", peer.text)
         }
+        Step::Resent(peer, pieces) => format!("{:<10} {}  {}", "resent", peer.text, arrival_words(pieces)),
         Step::Rewrite(buffer) => format!("{:<10} {}", "rewrite", buffer.text),
         Step::Reset(peer) => format!("{:<10} {}", "reset", peer.text),
         Step::Close(socket) => format!("{:<10} {}", "close", socket.text),

@@ -2,9 +2,13 @@
 
 mod datagram;
 mod stream;
+mod wire;
+mod writer;
 
 pub use datagram::{Datagram, Datagrams, UDP4_LONGEST, UDP6_LONGEST};
-pub use stream::{Connection, Holds, Pending, Room, Stream, Writer};
+pub use stream::{Connection, Pending, Room, Stream};
+pub use wire::{WINDOW_UNIT_BYTES, Wire};
+pub use writer::{Holds, Writer};
 
 use crate::program::{Lane, SocketId};
 use crate::space::Segment;
@@ -35,6 +39,7 @@ pub fn usual_room(socket: SocketId, lane: Lane) -> RoomReport {
         Lane::Loopback => (128 << 10, 32 << 10, false),
         Lane::Gate => (64 << 10, 0, false),
         Lane::GateFull => (16 << 10, 0, true),
+        Lane::IfbUdp | Lane::RepairTcp | Lane::RepairTcpTap => (256 << 10, 256 << 10, false),
         Lane::Unknown => (0, 0, false),
     };
     RoomReport { socket, accepts_bytes, leaves_bytes, full }

@@ -6,7 +6,7 @@
 //!
 //! It errs on the side of allowing: where the lane says nothing about room, any count may be taken.
 
-use super::{REQUEST_OVERHEAD_BYTES, SocketSend};
+use super::{Holds, REQUEST_OVERHEAD_BYTES, SocketSend, Wire, Writer};
 use crate::cqe::Res;
 use crate::memory::{Generation, RegionId};
 use crate::request::RequestId;
@@ -23,17 +23,6 @@ pub enum Room {
     None,
     /// Any count.
     Unknown,
-}
-
-/// Whether a queue still refers to the memory of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Holds {
-    /// It must: the bytes cannot have left.
-    Surely,
-    /// It may.
-    Maybe,
-    /// It does not, or will not for long without anybody's doing.
-    No,
 }
 
 /// The state of the connection, as the sender sees it.
@@ -58,34 +47,6 @@ pub enum Pending {
     No,
 }
 
-/// A request's share of the stream, until the peer has read all of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Writer {
-    /// The request.
-    pub request: RequestId,
-    /// Its bytes.
-    pub send: SocketSend,
-    /// The smallest and largest count accepted so far.
-    pub accepted: (u64, u64),
-    /// The smallest count that its first try takes if it takes any.
-    pub least: u64,
-    /// No more will be accepted than was.
-    pub closed: bool,
-    /// The request's result is known to be this count, so the writer may go when the peer has it all.
-    pub known: bool,
-    /// Bytes that the peer has read.
-    pub read: u64,
-    /// Whether its bytes have left.
-    pub holds: Holds,
-    /// The writers before it in the list that were not closed when it came, so that their bytes may
-    /// come in any order.
-    pub unordered: Vec<RequestId>,
-    /// Another zero-copy request's bytes may share a structure with its bytes.
-    pub joined: bool,
-    /// Another thread may not have tried it yet.
-    pub loose: bool,
-}
-
 /// What a socket has in its send queue and what its peer has read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stream {
@@ -103,6 +64,8 @@ pub struct Stream {
     pub is_unix: bool,
     /// It had a peer at the start.
     pub was_connected: bool,
+    /// What is known of a declared connection; its writers hold their bytes until these have left.
+    pub wire: Option<Wire>,
 }
 
 impl Stream {
@@ -110,7 +73,16 @@ impl Stream {
     pub fn new(room: RoomReport, window_closed: bool, connected: bool, is_unix: bool) -> Stream {
         let connection = if connected { Connection::Open } else { Connection::Broken };
         let writers = Vec::new();
-        Stream { room, window_closed, writers, connection, open: true, is_unix, was_connected: connected }
+        Stream {
+            room,
+            window_closed,
+            writers,
+            connection,
+            open: true,
+            is_unix,
+            was_connected: connected,
+            wire: None,
+        }
     }
 
     /// How the room looks to a send of `len` bytes.
@@ -118,9 +90,18 @@ impl Stream {
         if self.room.full {
             return Room::None;
         }
-        let waiting: u64 = self.writers.iter().map(Writer::charge).fold(0, u64::saturating_add);
+        let waiting = self.waiting();
         let asked = len.saturating_add(REQUEST_OVERHEAD_BYTES);
         if waiting.saturating_add(asked) <= self.room.accepts_bytes { Room::Enough } else { Room::Unknown }
+    }
+
+    /// What the writers count for.
+    fn waiting(&self) -> u64 {
+        let charge = |(i, writer): (usize, &Writer)| match &self.wire {
+            Some(wire) => self.unacked_charge(i, wire.acked),
+            None => writer.charge(),
+        };
+        self.writers.iter().enumerate().map(charge).fold(0, u64::saturating_add)
     }
 
     /// Takes a request's bytes on, with what was accepted of them by the first try.
@@ -137,7 +118,11 @@ impl Stream {
         let len = send.len_bytes;
         let free = |w: &Writer| !w.is_settled() || beside.contains(&w.request);
         let unordered = self.writers.iter().filter(|w| free(w)).map(|w| w.request).collect();
-        let joined = send.zero_copy && self.writers.iter().any(|w| w.accepted.1 > w.read);
+        // what has left lies in packets to which nothing is added
+        let declared = self.wire.is_some();
+        let joinable = |w: &&Writer| if declared { w.holds != Holds::No } else { w.accepted.1 > w.read };
+        let joined = send.zero_copy && self.writers.iter().any(|w| joinable(&w));
+        let packet = self.writers.iter().rfind(|w| w.send.zero_copy && joinable(w)).map(|w| w.packet);
         for earlier in self.writers.iter_mut().filter(|w| free(w)) {
             // its bytes may come behind those of this one
             earlier.joined |= send.zero_copy && earlier.send.zero_copy;
@@ -161,11 +146,14 @@ impl Stream {
             unordered,
             joined,
             loose,
+            corked: false,
+            packet: packet.filter(|_| joined).unwrap_or(request),
         };
-        if accepted.1 > 0 {
+        if accepted.1 > 0 && !declared {
             writer.holds = self.holds_of_next(&writer);
         }
         self.writers.push(writer);
+        self.let_leave();
     }
 
     /// What was promised room and may not have been tried yet is promised none any more; the requests.
@@ -181,7 +169,7 @@ impl Stream {
 
     /// Whether the bytes of a request that comes behind all others leave by themselves.
     fn holds_of_next(&self, next: &Writer) -> Holds {
-        let ahead: u64 = self.writers.iter().map(Writer::charge).fold(0, u64::saturating_add);
+        let ahead = self.waiting();
         if self.window_closed {
             Holds::Surely
         } else if ahead.saturating_add(next.charge()) <= self.room.leaves_bytes {
@@ -202,7 +190,10 @@ impl Stream {
 
     /// Whether a queue still refers to the request's memory.
     pub fn holds(&self, request: RequestId) -> Holds {
-        self.writer(request).map_or(Holds::No, |w| w.holds)
+        match &self.wire {
+            Some(wire) => self.unacked(request, wire.acked),
+            None => self.writer(request).map_or(Holds::No, |w| w.holds),
+        }
     }
 
     /// Whether the result `res` fits what the peer has read of the request.
@@ -248,14 +239,19 @@ impl Stream {
 
     /// What was taken of the request need not leave before more comes.
     pub fn cork(&mut self, request: RequestId) {
-        if let Some(writer) = self.writers.iter_mut().find(|w| w.request == request)
-            && writer.holds == Holds::No
-        {
-            writer.holds = Holds::Maybe;
+        if let Some(writer) = self.writers.iter_mut().find(|w| w.request == request) {
+            writer.corked = true;
+            if writer.holds == Holds::No {
+                writer.holds = Holds::Maybe;
+            }
         }
     }
 
     fn forget_read(&mut self, i: usize) {
+        if self.wire.is_some() {
+            self.let_leave();
+            return self.forget_acked();
+        }
         let writer = &self.writers[i];
         if writer.known && writer.accepted.1 <= writer.read {
             let gone = self.writers.remove(i).request;
@@ -280,6 +276,9 @@ impl Stream {
         let writer = self.writer(request).ok_or(Rule::StreamNothingInvented)?;
         if self.connection_is_reset() || self.window_closed {
             return Err(Rule::StreamNothingInvented);
+        }
+        if self.wire.is_some() && writer.holds == Holds::Surely {
+            return Err(Rule::StreamWindowHolds);
         }
         if writer.read.saturating_add(n) > writer.accepted.1 {
             return Err(Rule::StreamPrefix);
@@ -346,7 +345,7 @@ impl Stream {
 
     /// The request's notification was seen: its bytes have left, and so have those before them.
     pub fn released(&mut self, request: RequestId) {
-        let Some(i) = self.index(request) else { return };
+        let Some(i) = self.index(request).filter(|_| self.wire.is_none()) else { return };
         let unordered = self.writers[i].unordered.clone();
         for writer in &mut self.writers[..=i] {
             if !unordered.contains(&writer.request) {
@@ -360,21 +359,21 @@ impl Stream {
         if self.room.full {
             return Room::None;
         }
-        let waiting = self.writers.iter().map(Writer::charge).fold(0, u64::saturating_add);
-        let enough = self.writer(request).is_some() && waiting <= self.room.accepts_bytes;
+        let enough = self.writer(request).is_some() && self.waiting() <= self.room.accepts_bytes;
         if enough { Room::Enough } else { Room::Unknown }
     }
 
     /// Nothing is queued on either end any more: what was accepted was read. Names the rule where
     /// that cannot be.
     pub fn judge_drained(&self) -> Result<(), Rule> {
-        let lost = self.writers.iter().any(|w| w.accepted.0 > w.read);
+        let left = |w: &&Writer| self.wire.is_none() || w.holds == Holds::No;
+        let lost = self.writers.iter().filter(left).any(|w| w.accepted.0 > w.read);
         if lost && !self.connection_is_reset() { Err(Rule::StreamNothingLost) } else { Ok(()) }
     }
 
     /// Nothing is queued on either end any more.
     pub fn drained(&mut self) {
-        if self.connection_is_reset() {
+        if self.connection_is_reset() || self.wire.is_some() {
             return;
         }
         for i in (0..self.writers.len()).rev() {
@@ -419,52 +418,5 @@ impl Stream {
                 }
             }
         }
-    }
-}
-
-impl Writer {
-    /// What it counts for while the peer has not read it.
-    fn charge(&self) -> u64 {
-        let bytes = if self.closed { self.accepted.1 } else { self.send.len_bytes };
-        if self.closed && bytes <= self.read {
-            return 0;
-        }
-        bytes.saturating_sub(self.read).saturating_add(REQUEST_OVERHEAD_BYTES)
-    }
-
-    /// Whether all that will be accepted surely was.
-    pub fn is_settled(&self) -> bool {
-        !self.loose && (self.closed || self.accepted.0 == self.send.len_bytes)
-    }
-
-    /// Whether the peer has read some of it and may read more.
-    fn is_being_read(&self) -> bool {
-        self.read > 0
-    }
-
-    /// Whether bytes of it must or may come before those of a later writer.
-    fn may_still_send(&self) -> bool {
-        if self.closed {
-            self.accepted.0 > self.read
-        } else {
-            // a request with one try that was read in part may have ended there
-            self.send.retries || self.read == 0 || self.accepted.0 > self.read
-        }
-    }
-
-    /// The segments from `from` on, at most `len` bytes.
-    pub fn bytes_from(&self, from: u64, len: u64) -> impl Iterator<Item = Segment> + '_ {
-        let (mut skip, mut left) = (from, len);
-        self.send.segments.iter().filter_map(move |segment| {
-            if skip >= segment.len_bytes {
-                skip -= segment.len_bytes;
-                return None;
-            }
-            let take = (segment.len_bytes - skip).min(left);
-            let piece = Segment { offset: segment.offset + skip, len_bytes: take, ..*segment };
-            skip = 0;
-            left -= take;
-            (take > 0).then_some(piece)
-        })
     }
 }

@@ -185,13 +185,24 @@ impl World<'_> {
             self.give_up("MSG_MORE on a datagram socket");
             return May::default();
         }
-        if plan.notice.is_some() && len > 0 && plan.pages() > FRAGMENTS_MAX {
+        let refusal_comes = queue.refusal_comes;
+        let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
+        let has_device = self.lane(socket).has_device();
+        let fragmented = plan.notice.is_some() && len > 0 && plan.pages() > FRAGMENTS_MAX;
+        if fragmented && (!has_device || mapped < len) {
             self.give_up("a zero-copy datagram of more than 17 pages");
             return May::default();
         }
-        let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
         if mapped < len {
             return May::fail(errno::EFAULT, Rule::SendMemoryReadable);
+        }
+        let way = if fragmented { Used::Device } else { self.way_of(id, Some(socket)) };
+        if let Some(notice) = self.request_mut(id).notice.as_mut().filter(|_| has_device) {
+            // a packet was begun, whatever becomes of it
+            notice.used = way;
+        }
+        if fragmented {
+            return May::fail(errno::EMSGSIZE, Rule::DatagramFragments);
         }
         let mut may = May::exactly(len, Rule::DatagramWhole);
         if self.is_unknown(socket) {
@@ -199,7 +210,7 @@ impl World<'_> {
             may.waiting = plan.retry != Retry::Never;
             may.errors.extend((!may.waiting).then_some((Errno(errno::EAGAIN), Rule::SendDontwait)));
         }
-        if queue.refusal_comes {
+        if refusal_comes {
             may.errors.push((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
         }
         let mut segments = Vec::new();
@@ -214,7 +225,9 @@ impl World<'_> {
             let queued = self.datagrams(socket).map_or(&[][..], |queue| &queue.queue);
             beside = queued.iter().map(|d| d.request).filter(|other| !chain.contains(other)).collect();
         }
-        if let Some(Socket::Datagrams(queue)) = self.state.sockets.get_mut(usize::from(socket.0)) {
+        if let Some(Socket::Datagrams(queue)) = self.state.sockets.get_mut(usize::from(socket.0))
+            && !has_device
+        {
             queue.enqueue(id, user_data, segments, len, is_async, &beside);
         }
         may

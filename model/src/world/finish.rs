@@ -4,7 +4,7 @@ use super::{Tally, World};
 use crate::deviation::Deviation;
 use crate::net::Holds;
 use crate::notice::Stage;
-use crate::program::{Amount, RingId, SocketId, Step, Until};
+use crate::program::{Amount, Lane, RingId, SocketId, Step, Until};
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 use crate::verdict::Promise;
@@ -40,9 +40,12 @@ impl World<'_> {
             Step::Drain { amount: Amount::Bytes(n), .. } => {
                 self.hold_to(self.state.drained == *n, Rule::StreamNothingLost)?;
             }
+            Step::Ack { socket, amount } => self.finish_ack(*socket, *amount)?,
+            Step::Miss { socket, len_bytes } => self.finish_miss(*socket, *len_bytes)?,
             Step::Settle => {
                 for i in 0..self.state.sockets.len() {
                     self.drained(SocketId(i as u16))?;
+                    self.finish_ack(SocketId(i as u16), Amount::Everything)?;
                 }
                 self.hold_to(self.is_settled(None), Rule::ResultComes)?;
             }
@@ -66,6 +69,9 @@ impl World<'_> {
             }
         }
         let Some(stream) = self.stream(socket) else { return Ok(()) };
+        if self.lane(socket) == Lane::RepairTcp {
+            return Ok(());
+        }
         if let Err(rule) = stream.judge_drained() {
             self.refuse(rule)?;
         }
@@ -135,7 +141,9 @@ impl World<'_> {
                 request.notice.filter(|n| n.stage != Stage::Posted)?;
                 let kept = !request.cut
                     || (Deviation::OrphanNotif.applies_to(self.law.profile) && !self.law.contract);
-                let released = settling || self.holds(id) == Holds::No;
+                let unseen = |socket| self.lane(socket).is_declared() && self.queued_on(socket).next().is_some();
+                let released =
+                    settling || self.holds(id) == Holds::No && !request.socket.is_some_and(unseen);
                 (kept && released).then_some(("notification", Rule::NotifComes))
             }
         }

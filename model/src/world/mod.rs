@@ -19,6 +19,7 @@ mod standing;
 mod step;
 mod stream;
 mod submit;
+mod wire;
 
 pub use standing::Open;
 
@@ -30,7 +31,7 @@ use crate::cqe::{Res, Usage};
 use crate::deviation::Deviation;
 use crate::memory::Generation;
 use crate::mutation::{Fault, Mutation};
-use crate::net::{Datagrams, Stream, UDP4_LONGEST, UDP6_LONGEST, usual_room};
+use crate::net::{Datagrams, Stream, UDP4_LONGEST, UDP6_LONGEST, Wire, usual_room};
 use crate::profile::Profile;
 use crate::program::{Lane, Program, RingId, SocketId, SocketKind, SocketState, Until};
 use crate::request::{Request, RequestId};
@@ -93,6 +94,22 @@ pub enum Decision {
         /// The request.
         request: RequestId,
         /// How many, all from one segment.
+        len_bytes: u64,
+        /// The contents they have.
+        generation: Generation,
+    },
+    /// The peer of a declared connection acknowledges bytes that have left.
+    Ack {
+        /// The socket.
+        socket: SocketId,
+        /// How many more than before.
+        len_bytes: u64,
+    },
+    /// Bytes that the peer missed leave again, all from one segment.
+    SendAgain {
+        /// The socket.
+        socket: SocketId,
+        /// How many.
         len_bytes: u64,
         /// The contents they have.
         generation: Generation,
@@ -239,7 +256,10 @@ impl<'a> World<'a> {
             let gated = matches!(setup.lane, Lane::Gate | Lane::GateFull);
             match setup.kind {
                 SocketKind::Tcp4 | SocketKind::Tcp6 => {
-                    Socket::Stream(Stream::new(room, gated, connected, false))
+                    let mut stream = Stream::new(room, gated, connected, false);
+                    let tapped = setup.lane == Lane::RepairTcpTap;
+                    stream.wire = setup.lane.is_declared().then(|| Wire::new(tapped));
+                    Socket::Stream(stream)
                 }
                 SocketKind::UnixStream => Socket::Stream(Stream::new(room, gated, connected, true)),
                 SocketKind::Udp4 => Socket::Datagrams(Datagrams::new(room, connected, UDP4_LONGEST)),
@@ -286,6 +306,10 @@ impl<'a> World<'a> {
             Decision::Overflow { ring, set } => self.overflow_is(ring, set),
             Decision::Deliver { request, len_bytes, generation } => {
                 self.deliver(request, len_bytes, generation)
+            }
+            Decision::Ack { socket, len_bytes } => self.acked(socket, len_bytes),
+            Decision::SendAgain { socket, len_bytes, generation } => {
+                self.sent_again(socket, len_bytes, generation)
             }
             Decision::Datagram { socket, index } => self.deliver_datagram(socket, index),
             Decision::Proceed { request, failed } => self.proceed(request, failed),

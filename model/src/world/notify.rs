@@ -31,7 +31,9 @@ impl World<'_> {
         if let Err(rule) = released.and_then(|stage| stage.after(Event::Post)) {
             self.refuse(rule)?;
         }
-        self.hold_to(self.holds(id) != Holds::Surely, Rule::NotifWaitsForRelease)?;
+        let declared = request.socket.is_some_and(|socket| self.lane(socket).is_declared());
+        let waits = if declared { Rule::ZcAckReleases } else { Rule::NotifWaitsForRelease };
+        self.hold_to(self.holds(id) != Holds::Surely, waits)?;
         if request.cut {
             self.hold_to(!self.law.contract, Rule::RetiredIsSilent)?;
             self.hold_to(Deviation::OrphanNotif.applies_to(self.law.profile), Rule::RetiredIsSilent)?;
@@ -49,6 +51,8 @@ impl World<'_> {
         match notice.used {
             Used::Nothing => self.hold_to(copied, Rule::ZcNothingIsCopied),
             Used::Copied => self.hold_to(copied, Rule::ZcLoopbackCopies),
+            Used::Device => self.hold_to(!copied, Rule::ZcDeviceIsClear),
+            Used::Tapped => self.hold_to(copied, Rule::ZcTapCopies),
             Used::Untouched => self.hold_to(!copied, Rule::ZcUntouchedIsClear),
             Used::Joined if copied => self.hold_to(!self.law.contract, Rule::ZcUntouchedIsClear),
             Used::Joined | Used::Unknown => Ok(()),

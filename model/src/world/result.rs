@@ -107,7 +107,7 @@ impl World<'_> {
 
     /// The request has this result: what follows from that.
     pub(super) fn conclude(&mut self, id: RequestId, res: Res) {
-        let unknown = self.request(id).socket.is_some_and(|socket| self.is_unknown(socket));
+        let way = self.way_of(id, self.request(id).socket);
         self.cancel_ended(id, res);
         self.target_ended(id, res);
         let request = self.request_mut(id);
@@ -118,14 +118,14 @@ impl World<'_> {
         let failed = request.fails_chain(res);
         if let Some(notice) = request.notice.as_mut().filter(|n| n.stage != Stage::Posted) {
             if matches!(res, Res::Err(_) | Res::Bytes(0)) {
-                if notice.used != Used::Unknown {
+                if !matches!(notice.used, Used::Unknown | Used::Device) {
                     notice.used = Used::Nothing;
                 }
                 notice.stage = Stage::Allocated;
             } else {
                 notice.stage = Stage::Attached;
                 if notice.used == Used::Nothing {
-                    notice.used = if unknown { Used::Unknown } else { Used::Copied };
+                    notice.used = way;
                 }
             }
         }

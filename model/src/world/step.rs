@@ -6,7 +6,7 @@ use crate::memory::Generation;
 use crate::mutation::Fault;
 use crate::net::{Connection, Holds, Room};
 use crate::notice::Used;
-use crate::program::{RingId, SocketId, Step};
+use crate::program::{Amount, RingId, SocketId, Step};
 use crate::request::{Event, Phase, RequestId};
 use crate::rules::Rule;
 use crate::trace::RoomReport;
@@ -53,6 +53,16 @@ impl World<'_> {
             }
             Step::Register { ring, what } => self.register(*ring, what),
             Step::Drain { socket, .. } => self.peer_reads(*socket),
+            Step::Ack { socket, amount } => {
+                self.peer_speaks(*socket, |stream| match amount {
+                    Amount::Everything => stream.uncork(),
+                    Amount::Bytes(_) => {}
+                });
+            }
+            Step::OfferWindow { socket, bytes } => {
+                self.peer_speaks(*socket, |stream| stream.offer(*bytes));
+            }
+            Step::Miss { socket, .. } => self.peer_speaks(*socket, crate::net::Stream::miss),
             Step::ResetPeer { socket } => self.peer_resets(*socket),
             Step::CloseOwn { socket } => self.close_own(*socket),
             Step::ShutdownOwn { socket } => self.shut_down(*socket),
@@ -76,8 +86,15 @@ impl World<'_> {
                 for i in 0..self.state.rings.len() {
                     self.run_work(RingId(i as u8));
                 }
-                for i in 0..self.state.sockets.len() {
-                    self.peer_reads(SocketId(i as u16));
+                for socket in (0..self.state.sockets.len() as u16).map(SocketId) {
+                    if self.lane(socket).is_declared() {
+                        self.peer_speaks(socket, |stream| {
+                            stream.uncork();
+                            stream.offer(u64::MAX);
+                        });
+                    } else {
+                        self.peer_reads(socket);
+                    }
                 }
                 for i in 0..self.state.rings.len() {
                     self.run_work(RingId(i as u8));
@@ -143,6 +160,10 @@ impl World<'_> {
         if stream.connection_is_reset() {
             return;
         }
+        if stream.wire.is_some() {
+            // whoever listens changes nothing
+            return;
+        }
         stream.open_window();
         self.state.drains += 1;
         for i in 0..self.state.rings.len() {
@@ -150,6 +171,11 @@ impl World<'_> {
                 self.run_deferred(RingId(i as u8));
             }
         }
+        self.retry_on(socket);
+    }
+
+    /// What waits for room on a socket is tried again, where work is not deferred.
+    pub(super) fn retry_on(&mut self, socket: SocketId) {
         for id in self.waiting_on(|(_, on)| on == Some(socket)) {
             let request = self.request(id);
             if request.is_async || !self.state.rings[usize::from(request.ring.0)].defers {
@@ -165,16 +191,18 @@ impl World<'_> {
             queue.is_refused = true;
             return self.fail_waiting(socket, &[(Errno(errno::ECONNREFUSED), Rule::DatagramRefused)]);
         }
-        let unknown = self.is_unknown(socket);
+        let (unknown, declared) = (self.is_unknown(socket), self.lane(socket).is_declared());
         let Some(stream) = self.stream_mut(socket) else { return };
         let fates: Vec<_> = stream.writers.iter().map(|w| (w.request, w.holds, w.joined)).collect();
         stream.reset();
         for (id, holds, joined) in fates {
+            let at_end = self.way_at_end(holds, joined);
             let Some(notice) = self.state.requests.get_mut(&id).and_then(|r| r.notice.as_mut()) else {
                 continue;
             };
             notice.used = match (holds, joined) {
                 _ if unknown => Used::Unknown,
+                _ if declared => at_end,
                 (Holds::Surely, false) => Used::Untouched,
                 (Holds::Surely, true) => Used::Joined,
                 (Holds::Maybe, _) => Used::Unknown,

@@ -1,0 +1,176 @@
+//! What the peer of a declared connection does: it acknowledges, has a window, and misses bytes.
+
+use super::{Decision, World};
+use crate::memory::Generation;
+use crate::net::{Connection, Holds};
+use crate::notice::Used;
+use crate::program::{Amount, Lane, RingId, SocketId};
+use crate::request::RequestId;
+use crate::rules::Rule;
+use crate::space::Segment;
+use crate::verdict::Promise;
+
+impl World<'_> {
+    /// Whether somebody listens to what leaves through the device.
+    pub(super) fn is_tapped(&self) -> bool {
+        self.law.program.sockets.iter().any(|setup| setup.lane == Lane::RepairTcpTap)
+    }
+
+    pub(super) fn lane(&self, socket: SocketId) -> Lane {
+        self.law.program.sockets.get(usize::from(socket.0)).map_or(Lane::Unknown, |setup| setup.lane)
+    }
+
+    /// How the bytes go that a request sends on this socket.
+    pub(super) fn way_of(&self, id: RequestId, socket: Option<SocketId>) -> Used {
+        let Some(socket) = socket else { return Used::Copied };
+        match self.lane(socket) {
+            Lane::Loopback | Lane::Gate | Lane::GateFull => Used::Copied,
+            Lane::Unknown => Used::Unknown,
+            Lane::IfbUdp | Lane::RepairTcp | Lane::RepairTcpTap if self.is_tapped() => Used::Tapped,
+            Lane::IfbUdp => Used::Device,
+            Lane::RepairTcp | Lane::RepairTcpTap => {
+                let joined = self.writer(id).is_some_and(|writer| writer.joined);
+                if joined { Used::Joined } else { Used::Device }
+            }
+        }
+    }
+
+    /// What becomes of a request's bytes where a declared connection ends, and what its notification says.
+    pub(super) fn way_at_end(&self, holds: Holds, joined: bool) -> Used {
+        match (holds, joined) {
+            (Holds::Surely, false) => Used::Untouched,
+            (_, true) if !self.is_tapped() => Used::Joined,
+            (_, false) if !self.is_tapped() => Used::Device,
+            (Holds::Surely, true) => Used::Joined,
+            (Holds::Maybe | Holds::No, _) => Used::Unknown,
+        }
+    }
+
+    /// The peer acknowledges something, or opens its window.
+    pub(super) fn peer_speaks(&mut self, socket: SocketId, change: impl FnOnce(&mut crate::net::Stream)) {
+        if self.queued_on(socket).next().is_some() {
+            return self.give_up("an acknowledgement while requests may have been tried unseen");
+        }
+        let Some(stream) = self.stream_mut(socket).filter(|stream| stream.wire.is_some()) else {
+            return self.give_up("an acknowledgement on a connection that was not declared");
+        };
+        if stream.connection != Connection::Open {
+            return;
+        }
+        change(stream);
+        self.state.drains += 1;
+        for i in 0..self.state.rings.len() {
+            if !self.state.rings[i].defers {
+                self.run_deferred(RingId(i as u8));
+            }
+        }
+        self.retry_on(socket);
+    }
+
+    /// The peer acknowledged `n` more bytes.
+    pub(super) fn acked(&mut self, socket: SocketId, n: u64) -> Result<(), Rule> {
+        let Some(stream) = self.stream(socket) else { return self.refuse(Rule::StreamNothingInvented) };
+        if let Err(rule) = stream.judge_ack(n) {
+            self.refuse(rule)?;
+        }
+        self.hit(Rule::StreamWindowHolds);
+        self.state.drained = self.state.drained.saturating_add(n);
+        if let Some(stream) = self.stream_mut(socket) {
+            stream.ack(n);
+        }
+        self.retry_on(socket);
+        Ok(())
+    }
+
+    /// A piece of what the peer missed left again.
+    pub(super) fn sent_again(
+        &mut self,
+        socket: SocketId,
+        n: u64,
+        generation: Generation,
+    ) -> Result<(), Rule> {
+        let Some((segment, lent)) = self.missed(socket) else {
+            return self.refuse(Rule::StreamSentAgain);
+        };
+        self.hold_to(n <= segment.len_bytes, Rule::StreamSentAgain)?;
+        if let Some(region) = segment.region {
+            let now = self.state.generations.get(usize::from(region.0)).copied().unwrap_or_default();
+            if lent {
+                self.hold_to(generation == now, Rule::ZcSentAgainIsMemory)?;
+            } else {
+                let known = (segment.oldest..=segment.newest).contains(&generation);
+                self.hold_to(known, Rule::StreamSentAgain)?;
+            }
+        }
+        self.state.drained = self.state.drained.saturating_add(n);
+        Ok(())
+    }
+
+    /// The bytes that leave next of those that the peer of `socket` misses, and whether they are lent.
+    pub(crate) fn missed(&self, socket: SocketId) -> Option<(Segment, bool)> {
+        let stream = self.stream(socket)?;
+        let place = stream.wire.as_ref()?.acked.saturating_add(self.state.drained);
+        let (writer, segment) = stream.at_place(place)?;
+        Some((segment, writer.send.zero_copy))
+    }
+
+    /// Whether the step of a peer that was told something may end here.
+    pub(super) fn finish_ack(&self, socket: SocketId, amount: Amount) -> Result<(), Rule> {
+        match amount {
+            Amount::Bytes(n) => self.hold_to(self.state.drained == n, Rule::StreamNothingLost),
+            Amount::Everything => {
+                let waits = self.in_flight(socket).0 > 0;
+                self.hold_to(!waits, Rule::StreamNothingLost)
+            }
+        }
+    }
+
+    /// Whether the bytes that the peer missed were heard again, where somebody listens.
+    pub(super) fn finish_miss(&self, socket: SocketId, len: u64) -> Result<(), Rule> {
+        let heard = self.lane(socket) != Lane::RepairTcpTap || self.state.drained == len;
+        self.hold_to(heard, Rule::StreamSentAgain)
+    }
+
+    /// At least and at most so many bytes have left and were not acknowledged.
+    pub(crate) fn in_flight(&self, socket: SocketId) -> (u64, u64) {
+        let Some(stream) = self.stream(socket) else { return (0, 0) };
+        let acked = stream.wire.as_ref().map_or(0, |wire| wire.acked);
+        (stream.least_left().saturating_sub(acked), stream.most_left().saturating_sub(acked))
+    }
+
+    /// The acknowledgements that the peer may give in this step.
+    pub(crate) fn acks(&self, socket: SocketId, amount: Amount) -> Vec<Decision> {
+        let (least, most) = self.in_flight(socket);
+        let mut counts = match amount {
+            Amount::Bytes(n) => vec![n.saturating_sub(self.state.drained)],
+            Amount::Everything => vec![least, most],
+        };
+        counts.retain(|n| *n > 0);
+        counts.dedup();
+        let all = counts.into_iter().map(|len_bytes| Decision::Ack { socket, len_bytes });
+        all.filter(|decision| self.clone().after(*decision).is_ok()).collect()
+    }
+
+    /// The pieces that may leave again in this step.
+    pub(crate) fn resends(&self, socket: SocketId, len: u64) -> Vec<Decision> {
+        let left = len.saturating_sub(self.state.drained);
+        let Some((segment, _)) = self.missed(socket).filter(|_| left > 0) else { return Vec::new() };
+        if self.lane(socket) != Lane::RepairTcpTap || self.in_flight(socket).1 <= len {
+            return Vec::new();
+        }
+        let now = segment.region.and_then(|r| self.state.generations.get(usize::from(r.0))).map_or(0, |g| g.0);
+        let all = (0..=now).map(|generation| Decision::SendAgain {
+            socket,
+            len_bytes: segment.len_bytes.min(left),
+            generation: Generation(generation),
+        });
+        all.filter(|decision| self.clone().after(*decision).is_ok()).collect()
+    }
+
+    /// What is owed to a peer that waits for more to acknowledge, or for what it misses.
+    pub(crate) fn owed_to_peer(&self, socket: SocketId, least: u64, rule: Rule) -> Vec<Promise> {
+        let owed = self.in_flight(socket).0 >= least.max(1);
+        let what = "bytes".to_string();
+        owed.then_some(Promise { user_data: 0, what, rule }).into_iter().collect()
+    }
+}
