@@ -95,7 +95,9 @@ fn admit_socket(socket: &SocketSetup, network: Network) -> Result<(), Skip> {
     let is_tcp = matches!(socket.kind, SocketKind::Tcp4 | SocketKind::Tcp6);
     let is_udp = matches!(socket.kind, SocketKind::Udp4 | SocketKind::Udp6);
     if socket.lane == Lane::Unknown {
-        return refuse("a path of which nothing is known; accepted are loopback, the gates and the devices".into());
+        return refuse(
+            "a path of which nothing is known; accepted are loopback, the gates and the devices".into(),
+        );
     }
     let connected = socket.state == SocketState::Connected;
     if socket.lane == Lane::IfbUdp && !(socket.kind == SocketKind::Udp4 && connected) {
@@ -104,7 +106,9 @@ fn admit_socket(socket: &SocketSetup, network: Network) -> Result<(), Skip> {
     if socket.lane.is_declared() && !(socket.kind == SocketKind::Tcp4 && connected) {
         return refuse("a declared connection is tcp over IPv4".into());
     }
-    if matches!(socket.lane, Lane::Gate | Lane::GateFull) && !(is_tcp && socket.state == SocketState::Connected) {
+    if matches!(socket.lane, Lane::Gate | Lane::GateFull)
+        && !(is_tcp && socket.state == SocketState::Connected)
+    {
         return refuse("a gate needs a connected tcp socket".into());
     }
     // Such a socket sends wherever a request's address points.

@@ -147,7 +147,7 @@ impl Declared {
     pub fn reset(&mut self, near: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
         let packet = Packet { resets: true, ..self.packet() };
         self.device.inject(&packet.bytes())?;
-        comes_true(patience, || Ok(is_closed(near)?))
+        comes_true(patience, || is_closed(near))
     }
 
     /// The number of a byte that was sent, counted from the first one.

@@ -91,15 +91,14 @@ impl Pair {
 
     /// A connection that was never made, and nobody at its other end.
     fn declare(id: SocketId, setup: &SocketSetup, device: &Rc<Device>) -> Result<Pair, Skip> {
-        let (near, declared) =
-            Declared::connect(device).map_err(|error| match error.raw_os_error() {
-                Some(libc::EPERM) => Skip::Missing(
-                    "CAP_NET_ADMIN in a network namespace of its own, without which a connection cannot be \
+        let (near, declared) = Declared::connect(device).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM) => Skip::Missing(
+                "CAP_NET_ADMIN in a network namespace of its own, without which a connection cannot be \
                      declared (TCP_REPAIR)"
-                        .into(),
-                ),
-                _ => Skip::setup("declaring a connection")(error),
-            })?;
+                    .into(),
+            ),
+            _ => Skip::setup("declaring a connection")(error),
+        })?;
         let sndbuf = setup.sndbuf_bytes.unwrap_or(BUFFER_BYTES);
         set_buffer(&near, libc::SO_SNDBUF, sndbuf).map_err(Skip::setup("sizing a socket"))?;
         let tapped = setup.lane == Lane::RepairTcpTap;

@@ -23,8 +23,9 @@ pub(crate) fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
 /// A socket to which whole IPv4 packets are written, closed on exec.
 pub(crate) fn raw_socket() -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
-    let fd =
-        check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) })?;
+    let fd = check(unsafe {
+        libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW)
+    })?;
     // SAFETY: the descriptor was just made, so nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

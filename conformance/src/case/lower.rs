@@ -153,9 +153,7 @@ impl<'a> Lowering<'a> {
                 }
                 (Do::OfferWindow { socket: self.declared(peer)?, bytes: *bytes }, None)
             }
-            Step::Miss(peer, bytes) => {
-                (Do::Miss { socket: self.declared(peer)?, len_bytes: *bytes }, None)
-            }
+            Step::Miss(peer, bytes) => (Do::Miss { socket: self.declared(peer)?, len_bytes: *bytes }, None),
             Step::Resent(peer, arrival) => {
                 let socket = self.declared(peer)?;
                 let arrival = self.arrival(socket, &Noted::plain(arrival.clone()), step)?;

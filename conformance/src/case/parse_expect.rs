@@ -212,7 +212,9 @@ pub(super) fn resent(i: &mut Input<'_>) -> Result<Arrival, Refusal> {
     let known = |part: &Vec<Piece>| part.iter().all(|piece| matches!(piece.to, Upto::Byte(_)));
     match arrival.parts.len() == 1 && arrival.parts.iter().all(known) && arrival.given.is_none() {
         true => Ok(arrival),
-        false => Err(Refusal::new(at, "bytes leave again in one way").expecting(["pieces such as K 0..1000"])),
+        false => {
+            Err(Refusal::new(at, "bytes leave again in one way").expecting(["pieces such as K 0..1000"]))
+        }
     }
 }
 

@@ -156,7 +156,8 @@ impl Stream {
     pub fn at_place(&self, place: u64) -> Option<(&Writer, Segment)> {
         let mut start = self.wire.as_ref()?.gone;
         for writer in &self.writers {
-            if !writer.is_settled() || !writer.unordered.is_empty() || writer.accepted.0 != writer.accepted.1 {
+            if !writer.is_settled() || !writer.unordered.is_empty() || writer.accepted.0 != writer.accepted.1
+            {
                 return None;
             }
             let end = start + writer.accepted.0;

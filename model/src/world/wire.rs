@@ -158,7 +158,8 @@ impl World<'_> {
         if self.lane(socket) != Lane::RepairTcpTap || self.in_flight(socket).1 <= len {
             return Vec::new();
         }
-        let now = segment.region.and_then(|r| self.state.generations.get(usize::from(r.0))).map_or(0, |g| g.0);
+        let now =
+            segment.region.and_then(|r| self.state.generations.get(usize::from(r.0))).map_or(0, |g| g.0);
         let all = (0..=now).map(|generation| Decision::SendAgain {
             socket,
             len_bytes: segment.len_bytes.min(left),

@@ -112,6 +112,10 @@ fn words(what: &What) -> String {
         What::Received(received) => {
             format!("received {}", received.runs.iter().map(run_words).collect::<Vec<_>>().join(", "))
         }
+        What::Acked { len_bytes, .. } => format!("acked {len_bytes}"),
+        What::SentAgain(again) => {
+            format!("sent again {}", again.runs.iter().map(run_words).collect::<Vec<_>>().join(", "))
+        }
         What::PeerEnded { how, .. } => format!("peer ended: {how:?}"),
         What::GaveUp => "gave up".into(),
     }
