@@ -24,8 +24,8 @@ fn a_keyword_position_lists_the_keywords() {
             5 |   #1 nop
               `----
              help: expected one of: rules, deviation, thread, needs, rings, limits, ring, socket, buffer,
-                   submit, expect, peek, received, drain, fence, settle, rewrite, reset, close, shutdown,
-                   register, update, unregister, lent, seen, unseen
+                   submit, expect, peek, received, drain, ack, window, miss, resent, fence, settle, rewrite,
+                   reset, close, shutdown, register, update, unregister, lent, seen, unseen
         "#]],
     );
 }

@@ -70,6 +70,19 @@ pub(crate) fn mutants(program: &Program, trace: &Trace) -> Vec<Mutant> {
                 with("what was received comes twice", &|all| all.insert(at + 1, all[at].clone()));
                 with("what was received is missing", &|all| _ = all.remove(at));
             }
+            What::Acked { socket, len_bytes } => {
+                let acked = |len_bytes| What::Acked { socket: *socket, len_bytes };
+                become_("one more is acknowledged", acked(len_bytes + 1));
+                become_("one less is acknowledged", acked(len_bytes - 1));
+                with("an acknowledgement is missing", &|all| _ = all.remove(at));
+            }
+            What::SentAgain(again) => {
+                for (how, runs) in other_bytes(&program.regions, &again.runs) {
+                    become_(how, What::SentAgain(Received { socket: again.socket, runs }));
+                }
+                with("what left again does so twice", &|all| all.insert(at + 1, all[at].clone()));
+                with("what left again is missing", &|all| _ = all.remove(at));
+            }
             What::Room(_) | What::PeerEnded { .. } | What::GaveUp => {}
         }
     }
