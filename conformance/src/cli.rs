@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, outcomes, rules, run, soak, worker};
+use crate::commands::{check, explain, outcomes, rules, run, soak, worker};
 use crate::output::{Format, Output};
 
 /// Exit codes. What is not listed is decided by `Tally::exit_code`.
@@ -38,6 +38,8 @@ pub enum Command {
     Run(run::Args),
     /// Prints all that the model allows for a case, a joint outcome a line.
     Outcomes(outcomes::Args),
+    /// Says what the model makes of a log from elsewhere.
+    Explain(explain::Args),
     /// Prints the rules: id, text, source, and the cases that show each.
     Rules(rules::Args),
     /// Runs random programs on this kernel and judges each by the model.
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => check::run(&args, &mut out),
         Some(Command::Run(args)) => run::run(&args, &mut out),
         Some(Command::Outcomes(args)) => outcomes::run(&args, &mut out),
+        Some(Command::Explain(args)) => explain::run(&args, &mut out),
         Some(Command::Rules(args)) => rules::run(&args, &mut out),
         Some(Command::Soak(args)) => soak::run(&args, &mut out),
     };

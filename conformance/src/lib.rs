@@ -14,6 +14,7 @@ pub mod cli;
 pub mod commands;
 pub mod draft;
 pub mod expect;
+pub mod explain;
 pub mod kernel;
 pub mod log;
 pub mod marks;

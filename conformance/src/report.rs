@@ -4,13 +4,14 @@
 
 use std::fmt::Write;
 
-use uringspec_model::program::Step;
+use uringspec_model::program::{Program, Step};
 use uringspec_model::rules::Rule;
 use uringspec_model::trace::{Trace, What};
 use uringspec_model::verdict::{Rejection, Verdict};
 
 use crate::case::Mode;
 use crate::case::lowered::Lowered;
+use crate::case::names::Names;
 use crate::case::print::mode_word;
 use crate::catalog::Loaded;
 use crate::side_by_side::{Report, Side, Status};
@@ -20,6 +21,8 @@ use crate::words;
 const PAGE_LINES: usize = 25;
 /// The longest line of a trace; a vector of a thousand elements is not read anyway.
 const WORDS_MAX: usize = 160;
+/// The longest line of a trace that others are made as long as, so that notes stand below each other.
+const NOTED_MAX: usize = 60;
 /// Alternatives that are shown before the rest is counted.
 const ALLOWED_MAX: usize = 4;
 
@@ -82,7 +85,9 @@ pub fn page(loaded: &Loaded, report: &Report) -> Option<String> {
     if let Some(trace) = trace {
         let taken = page.lines().count() + below.len() + foot.lines().count() + 1;
         page.push('\n');
-        page += &trace_lines(lowered, trace, arrow, &below, PAGE_LINES.saturating_sub(taken).max(3));
+        let what = (&lowered.program, &lowered.names);
+        let room = PAGE_LINES.saturating_sub(taken).max(3);
+        page += &trace_lines(what, trace, arrow, &below, room, |_| String::new());
     } else {
         for line in below {
             let _ = writeln!(page, "    {line}");
@@ -126,13 +131,13 @@ fn judged<'a>(
     })
 }
 
-fn rule_lines(rule: Rule) -> String {
+pub(crate) fn rule_lines(rule: Rule) -> String {
     let id = rule.id();
     format!("  {id}  {}\n  {:width$}  {}\n", rule.text(), "", rule.source(), width = id.len())
 }
 
 /// Words behind a heading, one a line, the first few of many.
-fn listed(heading: &str, words: &[String]) -> Vec<String> {
+pub(crate) fn listed(heading: &str, words: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for (n, words) in words.iter().take(ALLOWED_MAX).enumerate() {
         let heading = if n == 0 { heading } else { "" };
@@ -151,8 +156,7 @@ fn arrow_at_step(trace: &Trace, step: u32) -> Option<usize> {
     trace.seen.iter().rposition(|seen| seen.step == step)
 }
 
-fn rows(lowered: &Lowered, trace: &Trace) -> Vec<Row> {
-    let (program, names) = (&lowered.program, &lowered.names);
+fn rows(program: &Program, names: &Names, trace: &Trace) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut seen = trace.seen.iter().enumerate().peekable();
     let mut take = |step: u32, rows: &mut Vec<Row>| {
@@ -203,14 +207,19 @@ fn rows(lowered: &Lowered, trace: &Trace) -> Vec<Row> {
     rows
 }
 
-fn trace_lines(
-    lowered: &Lowered,
+/// A trace up to the arrow, in at most `room` lines, with what is noted at each observation, and below it
+/// what is said of the arrow.
+pub(crate) fn trace_lines(
+    (program, names): (&Program, &Names),
     trace: &Trace,
     arrow: Option<usize>,
     below: &[String],
     room: usize,
+    note: impl Fn(usize) -> String,
 ) -> String {
-    let rows = rows(lowered, trace);
+    let rows = rows(program, names, trace);
+    let wide = rows.iter().map(|row| row.words.chars().count()).filter(|wide| *wide <= NOTED_MAX).max();
+    let wide = wide.unwrap_or(0);
     let width = rows.iter().map(|row| row.keyword.len()).max().unwrap_or(0);
     // The row of the arrow: the observation, or where it was left out the step it belongs to.
     let pointed = arrow.and_then(|at| {
@@ -232,11 +241,9 @@ fn trace_lines(
             continue;
         }
         let mark = if pointed == Some(n) { " > " } else { "   " };
-        let _ = writeln!(
-            out,
-            "{}",
-            format!("{mark}{:>2}  {:<width$}  {}", n + 1, row.keyword, row.words).trim_end()
-        );
+        let note = row.seen.map(&note).unwrap_or_default();
+        let line = format!("{mark}{:>2}  {:<width$}  {:<wide$}  {note}", n + 1, row.keyword, row.words);
+        let _ = writeln!(out, "{}", line.trim_end());
     }
     if arrow.is_some() && pointed.is_none() {
         let _ = writeln!(out, " >     the end of the trace");

@@ -20,23 +20,23 @@ pub struct CaseError {
 
 /// A refusal before the text it is about is known.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    pub(super) at: At,
-    pub(super) message: String,
-    pub(super) expected: Vec<String>,
+pub(crate) struct Refusal {
+    pub(crate) at: At,
+    pub(crate) message: String,
+    pub(crate) expected: Vec<String>,
 }
 
 impl Refusal {
-    pub(super) fn new(at: At, message: impl Into<String>) -> Refusal {
+    pub(crate) fn new(at: At, message: impl Into<String>) -> Refusal {
         Refusal { at, message: message.into(), expected: Vec::new() }
     }
 
-    pub(super) fn expecting<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Refusal {
+    pub(crate) fn expecting<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Refusal {
         self.expected = words.into_iter().map(Into::into).collect();
         self
     }
 
-    pub(super) fn of(self, file: &str, text: &str) -> CaseError {
+    pub(crate) fn of(self, file: &str, text: &str) -> CaseError {
         // A place at the very end has no character to point at, so it points at the last one.
         let start = self.at.start.min(text.len());
         let end = self.at.end.clamp(start, text.len());

@@ -7,17 +7,17 @@ use super::text::At;
 
 /// A line without its comment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// What it says, without blanks around it; empty if it has only a comment, or nothing.
-    pub(super) content: &'a str,
+    pub(crate) content: &'a str,
     /// Where the content stands.
-    pub(super) at: At,
+    pub(crate) at: At,
     /// The comment without `#` and the blank behind it.
-    pub(super) comment: Option<&'a str>,
+    pub(crate) comment: Option<&'a str>,
 }
 
 /// The lines of a text. A carriage return before the line feed is not part of a line.
-pub(super) fn split(text: &str) -> Vec<Line<'_>> {
+pub(crate) fn split(text: &str) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
     let mut start = 0;
     for raw in text.split('\n') {

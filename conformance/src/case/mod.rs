@@ -6,15 +6,15 @@
 //! `lower`, so a `Case` that was parsed may still be refused.
 
 pub mod entry;
-mod error;
-mod lines;
+pub(crate) mod error;
+pub(crate) mod lines;
 mod lower;
 pub mod lowered;
 pub mod names;
 mod parse;
-mod parse_expect;
-mod parse_setup;
-mod parse_sqe;
+pub(crate) mod parse_expect;
+pub(crate) mod parse_setup;
+pub(crate) mod parse_sqe;
 mod parse_witness;
 pub mod place;
 pub mod print;
@@ -22,7 +22,7 @@ pub mod print_witness;
 mod setup;
 mod table;
 pub mod text;
-mod token;
+pub(crate) mod token;
 mod wants;
 pub mod witness;
 

@@ -27,6 +27,11 @@ impl Names {
         }
     }
 
+    /// These names of sockets and of their peers, and one ring.
+    pub fn of_sockets(sockets: Vec<(String, Option<String>)>) -> Names {
+        Names { rings: Vec::new(), sockets }
+    }
+
     /// The name of an end of a socket.
     pub fn socket_name(&self, socket: SocketId, end: End) -> Option<&str> {
         let (near, far) = self.sockets.get(usize::from(socket.0))?;

@@ -179,7 +179,7 @@ pub(super) fn res_pattern(i: &mut Input<'_>) -> Result<ResPattern, Refusal> {
 }
 
 /// An errno with its sign: `-EINVAL`, or `-E524` where it has no name here.
-pub(super) fn errno(i: &mut Input<'_>) -> Result<u16, Refusal> {
+pub(crate) fn errno(i: &mut Input<'_>) -> Result<u16, Refusal> {
     let at = token::here(i);
     let word = token::word(i);
     let name = word.strip_prefix('-').unwrap_or(word);

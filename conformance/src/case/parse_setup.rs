@@ -10,7 +10,7 @@ use super::text::At;
 use super::token::{self, Input, eat_key, eat_word, keyword, number, shown};
 use super::{Buffer, Mode, Ring, Socket};
 
-const KINDS: &[(&str, SocketKind)] = &[
+pub(crate) const KINDS: &[(&str, SocketKind)] = &[
     ("tcp", SocketKind::Tcp4),
     ("tcp6", SocketKind::Tcp6),
     ("udp", SocketKind::Udp4),
@@ -19,7 +19,7 @@ const KINDS: &[(&str, SocketKind)] = &[
     ("not-a-socket", SocketKind::NotASocket),
 ];
 
-pub(super) const LANES: &[(&str, Lane)] = &[
+pub(crate) const LANES: &[(&str, Lane)] = &[
     ("loopback", Lane::Loopback),
     ("gate", Lane::Gate),
     ("gate-full", Lane::GateFull),
@@ -30,7 +30,7 @@ pub(super) const LANES: &[(&str, Lane)] = &[
 ];
 
 /// The words of socket kinds, for printing.
-pub(super) fn kind_word(kind: SocketKind) -> &'static str {
+pub(crate) fn kind_word(kind: SocketKind) -> &'static str {
     name_of(KINDS, kind).unwrap_or("tcp")
 }
 

@@ -23,12 +23,12 @@ pub const OPS: &[(&str, u8)] = &[
 ];
 
 /// Whether an opcode of cases takes an array where `send` takes a pointer.
-pub(super) fn takes_array(opcode: u8) -> bool {
+pub(crate) fn takes_array(opcode: u8) -> bool {
     matches!(opcode, op::SENDMSG | op::SENDMSG_ZC | op::WRITEV | op::WRITEV_FIXED)
 }
 
 /// The flags behind an entry.
-pub(super) const FLAGS: &[(&str, u8)] = &[
+pub(crate) const FLAGS: &[(&str, u8)] = &[
     ("LINK", sqe_flag::LINK),
     ("HARDLINK", sqe_flag::HARDLINK),
     ("DRAIN", sqe_flag::DRAIN),

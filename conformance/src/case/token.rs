@@ -16,7 +16,7 @@ use super::text::At;
 use super::{Name, Place, Segment};
 
 /// A line that is being read; the state is where in the text it begins.
-pub(super) type Input<'a> = Stateful<LocatingSlice<&'a str>, usize>;
+pub(crate) type Input<'a> = Stateful<LocatingSlice<&'a str>, usize>;
 
 impl<'a> ParserError<Input<'a>> for Refusal {
     type Inner = Refusal;
@@ -31,12 +31,12 @@ impl<'a> ParserError<Input<'a>> for Refusal {
 }
 
 /// The line of `at` in `text` as an input.
-pub(super) fn input(content: &str, at: At) -> Input<'_> {
+pub(crate) fn input(content: &str, at: At) -> Input<'_> {
     Stateful { input: LocatingSlice::new(content), state: at.start }
 }
 
 /// The place of the next word, blanks before it left out.
-pub(super) fn here(i: &Input<'_>) -> At {
+pub(crate) fn here(i: &Input<'_>) -> At {
     let rest: &str = i.input.as_ref();
     let blanks = rest.len() - rest.trim_start().len();
     let start = i.state + i.input.current_token_start() + blanks;
@@ -45,18 +45,18 @@ pub(super) fn here(i: &Input<'_>) -> At {
 }
 
 /// The rest of the line, unread.
-pub(super) fn rest<'a>(i: &Input<'a>) -> &'a str {
+pub(crate) fn rest<'a>(i: &Input<'a>) -> &'a str {
     i.input.as_ref()
 }
 
 /// Whether nothing is left.
-pub(super) fn at_end(i: &mut Input<'_>) -> bool {
+pub(crate) fn at_end(i: &mut Input<'_>) -> bool {
     blanks(i);
     i.eof_offset() == 0
 }
 
 /// The end of the line, or what is accepted instead.
-pub(super) fn end(i: &mut Input<'_>, accepted: &[&str]) -> Result<(), Refusal> {
+pub(crate) fn end(i: &mut Input<'_>, accepted: &[&str]) -> Result<(), Refusal> {
     blanks(i);
     let refusal = Refusal::new(here(i), "nothing more is expected here")
         .expecting(accepted.iter().copied().chain(["the end of the line"]));
@@ -64,12 +64,12 @@ pub(super) fn end(i: &mut Input<'_>, accepted: &[&str]) -> Result<(), Refusal> {
 }
 
 /// Blanks, if there are any.
-pub(super) fn blanks(i: &mut Input<'_>) {
+pub(crate) fn blanks(i: &mut Input<'_>) {
     let _ = take_while::<_, _, Refusal>(0.., char::is_whitespace).parse_next(i);
 }
 
 /// The next word: everything up to a blank, a comma, or a bracket.
-pub(super) fn word<'a>(i: &mut Input<'a>) -> &'a str {
+pub(crate) fn word<'a>(i: &mut Input<'a>) -> &'a str {
     blanks(i);
     take_while::<_, _, Refusal>(0.., |c: char| !c.is_whitespace() && !",[]".contains(c))
         .parse_next(i)
@@ -77,7 +77,7 @@ pub(super) fn word<'a>(i: &mut Input<'a>) -> &'a str {
 }
 
 /// The next word, unread.
-pub(super) fn peek_word<'a>(i: &mut Input<'a>) -> &'a str {
+pub(crate) fn peek_word<'a>(i: &mut Input<'a>) -> &'a str {
     let start = i.checkpoint();
     let taken = word(i);
     i.reset(&start);
@@ -85,7 +85,7 @@ pub(super) fn peek_word<'a>(i: &mut Input<'a>) -> &'a str {
 }
 
 /// Takes `text` if it comes next as a whole word.
-pub(super) fn eat_word(i: &mut Input<'_>, text: &str) -> bool {
+pub(crate) fn eat_word(i: &mut Input<'_>, text: &str) -> bool {
     let same = peek_word(i) == text;
     if same {
         word(i);
@@ -94,13 +94,13 @@ pub(super) fn eat_word(i: &mut Input<'_>, text: &str) -> bool {
 }
 
 /// Takes one character if it comes next, blanks before it left out.
-pub(super) fn eat(i: &mut Input<'_>, c: char) -> bool {
+pub(crate) fn eat(i: &mut Input<'_>, c: char) -> bool {
     blanks(i);
     matches!(opt(one_of::<_, _, Refusal>(c)).parse_next(i), Ok(Some(_)))
 }
 
 /// The rest of `word` behind `key=`, if the next word begins so; the key is taken.
-pub(super) fn eat_key(i: &mut Input<'_>, key: &str) -> bool {
+pub(crate) fn eat_key(i: &mut Input<'_>, key: &str) -> bool {
     blanks(i);
     let start = i.checkpoint();
     let found = take_while::<_, _, Refusal>(1.., |c: char| c.is_alphanum() || "_.".contains(c))
@@ -114,7 +114,7 @@ pub(super) fn eat_key(i: &mut Input<'_>, key: &str) -> bool {
 }
 
 /// One of several words, each standing for a value.
-pub(super) fn keyword<T: Copy>(i: &mut Input<'_>, what: &str, table: &[(&str, T)]) -> Result<T, Refusal> {
+pub(crate) fn keyword<T: Copy>(i: &mut Input<'_>, what: &str, table: &[(&str, T)]) -> Result<T, Refusal> {
     let at = here(i);
     let text = peek_word(i);
     match abi::value_of(table, text) {
@@ -128,7 +128,7 @@ pub(super) fn keyword<T: Copy>(i: &mut Input<'_>, what: &str, table: &[(&str, T)
 }
 
 /// A name: a letter, then letters, digits, `-` and `_`.
-pub(super) fn name(i: &mut Input<'_>, what: &str) -> Result<Name, Refusal> {
+pub(crate) fn name(i: &mut Input<'_>, what: &str) -> Result<Name, Refusal> {
     let at = here(i);
     let start = i.checkpoint();
     let text = word(i);
@@ -143,13 +143,13 @@ pub(super) fn name(i: &mut Input<'_>, what: &str) -> Result<Name, Refusal> {
 }
 
 /// Whether this can name a ring, a socket or a buffer.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }
 
 /// A number of at most `max`: decimal digits, or `0x` and hexadecimal ones.
-pub(super) fn number(i: &mut Input<'_>, what: &str, max: u64) -> Result<u64, Refusal> {
+pub(crate) fn number(i: &mut Input<'_>, what: &str, max: u64) -> Result<u64, Refusal> {
     let at = here(i);
     blanks(i);
     let text = take_while::<_, _, Refusal>(0.., |c: char| c.is_ascii_alphanumeric()).parse_next(i)?;
@@ -172,7 +172,7 @@ pub(super) fn number(i: &mut Input<'_>, what: &str, max: u64) -> Result<u64, Ref
 const SIZE_MAX: u64 = 1 << 40;
 
 /// A number of bytes: digits, and `K` or `M` for so many times 1024 or 1024 * 1024.
-pub(super) fn size(i: &mut Input<'_>) -> Result<u64, Refusal> {
+pub(crate) fn size(i: &mut Input<'_>) -> Result<u64, Refusal> {
     let at = here(i);
     let text = word(i);
     let (digits, unit) = match (text.strip_suffix('K'), text.strip_suffix('M')) {
@@ -189,7 +189,7 @@ pub(super) fn size(i: &mut Input<'_>) -> Result<u64, Refusal> {
 }
 
 /// User data: `#` and a number.
-pub(super) fn user_data(i: &mut Input<'_>) -> Result<u64, Refusal> {
+pub(crate) fn user_data(i: &mut Input<'_>) -> Result<u64, Refusal> {
     let at = here(i);
     if !eat(i, '#') {
         return Err(Refusal::new(at, format!("{} is no user data", shown(first_word(rest(i)))))
@@ -199,7 +199,7 @@ pub(super) fn user_data(i: &mut Input<'_>) -> Result<u64, Refusal> {
 }
 
 /// Two numbers with `..` between them, the first not above the second.
-pub(super) fn range(i: &mut Input<'_>) -> Result<(u64, u64), Refusal> {
+pub(crate) fn range(i: &mut Input<'_>) -> Result<(u64, u64), Refusal> {
     let at = here(i);
     let from = number(i, "the first byte", u64::MAX)?;
     dots(i)?;
@@ -208,14 +208,14 @@ pub(super) fn range(i: &mut Input<'_>) -> Result<(u64, u64), Refusal> {
 }
 
 /// The `..` of a range.
-pub(super) fn dots(i: &mut Input<'_>) -> Result<(), Refusal> {
+pub(crate) fn dots(i: &mut Input<'_>) -> Result<(), Refusal> {
     let at = here(i);
     "..".void().parse_next(i).map_err(|_: Refusal| {
         Refusal::new(at, "a range needs two dots").expecting(["a range such as 0..4000"])
     })
 }
 
-pub(super) fn ordered(at: At, from: u64, to: u64) -> Result<(u64, u64), Refusal> {
+pub(crate) fn ordered(at: At, from: u64, to: u64) -> Result<(u64, u64), Refusal> {
     match from <= to {
         true => Ok((from, to)),
         false => Err(Refusal::new(at, format!("{from}..{to} ends before it begins"))
@@ -224,7 +224,7 @@ pub(super) fn ordered(at: At, from: u64, to: u64) -> Result<(u64, u64), Refusal>
 }
 
 /// A segment: a place and a range of it.
-pub(super) fn segment(i: &mut Input<'_>) -> Result<Segment, Refusal> {
+pub(crate) fn segment(i: &mut Input<'_>) -> Result<Segment, Refusal> {
     let at = here(i);
     let place = match peek_word(i) {
         "NULL" => Place::Null,
@@ -251,7 +251,7 @@ pub(super) fn segment(i: &mut Input<'_>) -> Result<Segment, Refusal> {
 }
 
 /// Segments in brackets, commas between them.
-pub(super) fn vector(i: &mut Input<'_>) -> Result<Vec<Segment>, Refusal> {
+pub(crate) fn vector(i: &mut Input<'_>) -> Result<Vec<Segment>, Refusal> {
     let open = here(i);
     if !eat(i, '[') {
         return Err(Refusal::new(open, format!("{} is no list of segments", shown(first_word(rest(i)))))
@@ -274,7 +274,7 @@ pub(super) fn vector(i: &mut Input<'_>) -> Result<Vec<Segment>, Refusal> {
 }
 
 /// Names joined by `|`, as bits. A number is taken for bits without a name.
-pub(super) fn bits<T>(i: &mut Input<'_>, what: &str, table: &[(&str, T)]) -> Result<u64, Refusal>
+pub(crate) fn bits<T>(i: &mut Input<'_>, what: &str, table: &[(&str, T)]) -> Result<u64, Refusal>
 where
     T: Copy + Into<u64>,
 {
@@ -293,11 +293,11 @@ where
 }
 
 /// A word as a message shows it.
-pub(super) fn shown(word: &str) -> String {
+pub(crate) fn shown(word: &str) -> String {
     if word.is_empty() { "the end of the line".into() } else { format!("`{}`", cut(word)) }
 }
 
-pub(super) fn first_word(text: &str) -> &str {
+pub(crate) fn first_word(text: &str) -> &str {
     text.split_whitespace().next().unwrap_or("")
 }
 
@@ -341,7 +341,7 @@ const RESERVED: &[&str] = &[
 ];
 
 /// A name that is given here, so it must not be a word of the form itself.
-pub(super) fn new_name(i: &mut Input<'_>, what: &str) -> Result<Name, Refusal> {
+pub(crate) fn new_name(i: &mut Input<'_>, what: &str) -> Result<Name, Refusal> {
     let name = name(i, what)?;
     match RESERVED.contains(&name.text.as_str()) {
         true => Err(Refusal::new(name.at, format!("`{}` has a meaning of its own", name.text))

@@ -1,6 +1,7 @@
 //! The subcommands, one file each: its arguments, and what it does.
 
 pub mod check;
+pub mod explain;
 pub mod outcomes;
 pub mod rules;
 pub mod run;
