@@ -32,7 +32,6 @@ const SHOWN_BY_WRONG_TRACES: &[&str] = &[
     "sqe.skip-success-is-silent",
     "sqe.skip-cuts-silently",
     "nop.result-zero",
-    "send.partial-on-failure",
     "send.zero-is-zero",
     "send.memory-readable",
     "dgram.boundaries",
@@ -44,7 +43,6 @@ const SHOWN_BY_WRONG_TRACES: &[&str] = &[
     "link.starts-after-result",
     "link.goes-on",
     "link.open-chain-is-async",
-    "zc.one-notif",
     "zc.no-notice-no-more",
     "zc.notif-comes",
 ];

@@ -109,6 +109,9 @@ pub struct RoomReport {
     pub accepts_bytes: u64,
     /// While no more than this waits for the peer to read, what is accepted leaves at once.
     pub leaves_bytes: u64,
+    /// While nothing leaves, no more than this is accepted; absent: nothing is promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_bytes: Option<u64>,
     /// Nothing is accepted until the peer is drained.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub full: bool,

@@ -28,6 +28,8 @@ const MEMINFO_WMEM_QUEUED: usize = 5;
 /// `tcp_info` up to the place of `tcpi_snd_mss`.
 const TCP_INFO_LEN: usize = 5;
 const TCP_INFO_SND_MSS: usize = 4;
+/// The most bytes of a packet, with as much again for what a kernel may have rounded up.
+const PACKET_MAX: u64 = 128 << 10;
 /// What a packet is charged beside its pages, rounded up.
 const HEADER_BYTES: u64 = 2048;
 /// A packet of a UNIX stream is copied and holds at least so much.
@@ -163,7 +165,7 @@ pub(crate) fn room(id: SocketId, pair: &Pair, lane: Lane, pieces: u64) -> Result
         // Nothing of the peer's is smaller than the send buffer, so what is accepted leaves.
         let bytes = promised_accepts(own[MEMINFO_SNDBUF], DEVICE_PACKET_BYTES, pieces).min(DEVICE_BYTES_MAX);
         let (accepts_bytes, leaves_bytes, full) = (bytes, bytes, false);
-        return Ok(Some(RoomReport { socket: id, accepts_bytes, leaves_bytes, full }));
+        return Ok(Some(RoomReport { socket: id, accepts_bytes, leaves_bytes, most_bytes: None, full }));
     }
     let Some(far) = &pair.far else { return Ok(None) };
     let peer = ask(far.as_fd())?;
@@ -187,6 +189,8 @@ pub(crate) fn room(id: SocketId, pair: &Pair, lane: Lane, pieces: u64) -> Result
         socket: id,
         accepts_bytes: promised_accepts(free, packet_bytes, pieces),
         leaves_bytes: if leaves { promised_leaves(peer[MEMINFO_RCVBUF], pieces) } else { 0 },
+        // A packet is begun while a byte is free, and is charged no less than its bytes.
+        most_bytes: (lane == Lane::Gate).then_some(free + PACKET_MAX),
         full,
     }))
 }

@@ -38,9 +38,10 @@ pub fn usual_room(socket: SocketId, lane: Lane) -> RoomReport {
     let (accepts_bytes, leaves_bytes, full) = match lane {
         Lane::Loopback => (128 << 10, 32 << 10, false),
         Lane::Gate => (64 << 10, 0, false),
-        Lane::GateFull => (16 << 10, 0, true),
+        Lane::GateFull => (18 << 10, 0, true),
         Lane::IfbUdp | Lane::RepairTcp | Lane::RepairTcpTap => (256 << 10, 256 << 10, false),
         Lane::Unknown => (0, 0, false),
     };
-    RoomReport { socket, accepts_bytes, leaves_bytes, full }
+    let most_bytes = (lane == Lane::Gate).then_some(512 << 10);
+    RoomReport { socket, accepts_bytes, leaves_bytes, most_bytes, full }
 }

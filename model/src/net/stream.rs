@@ -19,6 +19,8 @@ use crate::trace::RoomReport;
 pub enum Room {
     /// It must be.
     Enough,
+    /// Some of it must be accepted, and not all.
+    Part,
     /// Nothing may be accepted.
     None,
     /// Any count.
@@ -92,7 +94,12 @@ impl Stream {
         }
         let waiting = self.waiting();
         let asked = len.saturating_add(REQUEST_OVERHEAD_BYTES);
-        if waiting.saturating_add(asked) <= self.room.accepts_bytes { Room::Enough } else { Room::Unknown }
+        let is_idle = self.window_closed && self.writers.is_empty() && self.room.accepts_bytes > 0;
+        match self.room.most_bytes {
+            _ if waiting.saturating_add(asked) <= self.room.accepts_bytes => Room::Enough,
+            Some(most) if is_idle && len > most => Room::Part,
+            _ => Room::Unknown,
+        }
     }
 
     /// What the writers count for.
@@ -106,7 +113,8 @@ impl Stream {
 
     /// Takes a request's bytes on, with what was accepted of them by the first try.
     ///
-    /// `beside` are requests that are tried together with it, in no promised order.
+    /// `beside` are requests that are tried together with it, in no promised order, and `ahead` those of its
+    /// chain that surely took what they take before it.
     pub fn enqueue(
         &mut self,
         request: RequestId,
@@ -114,9 +122,11 @@ impl Stream {
         room: Room,
         loose: bool,
         beside: &[RequestId],
+        ahead: &[RequestId],
     ) {
         let len = send.len_bytes;
-        let free = |w: &Writer| !w.is_settled() || beside.contains(&w.request);
+        let free =
+            |w: &Writer| !ahead.contains(&w.request) && (!w.is_settled() || beside.contains(&w.request));
         let unordered = self.writers.iter().filter(|w| free(w)).map(|w| w.request).collect();
         // what has left lies in packets to which nothing is added
         let declared = self.wire.is_some();
@@ -130,8 +140,10 @@ impl Stream {
         let accepted = match room {
             Room::Enough if !loose => (len, len),
             Room::None => (0, 0),
+            Room::Part => (1, len - 1),
             Room::Enough | Room::Unknown => (0, len),
         };
+        let ended = room == Room::Part && !send.retries;
         let least = if room == Room::Enough { len } else { 1 };
         let closed = room == Room::Enough && !loose;
         let mut writer = Writer {
@@ -140,6 +152,7 @@ impl Stream {
             accepted,
             least,
             closed,
+            ended,
             known: closed,
             read: 0,
             holds: Holds::Surely,
@@ -356,7 +369,8 @@ impl Stream {
 
     /// How the room looks to a request that was tried before and waits.
     pub fn room_for_retry(&self, request: RequestId) -> Room {
-        if self.room.full {
+        let too_long = |w: &Writer| self.room.most_bytes.is_some_and(|most| w.send.len_bytes > most);
+        if self.room.full || (self.window_closed && self.writer(request).is_some_and(too_long)) {
             return Room::None;
         }
         let enough = self.writer(request).is_some() && self.waiting() <= self.room.accepts_bytes;

@@ -221,7 +221,7 @@ mod tests {
                 retries: false,
                 zero_copy: true,
             };
-            stream.enqueue(RequestId(i as u32), send, Room::Enough, false, &[]);
+            stream.enqueue(RequestId(i as u32), send, Room::Enough, false, &[], &[]);
         }
         stream
     }

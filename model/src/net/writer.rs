@@ -28,6 +28,8 @@ pub struct Writer {
     pub least: u64,
     /// No more will be accepted than was.
     pub closed: bool,
+    /// As `closed`, but how much was accepted is not known.
+    pub ended: bool,
     /// The request's result is known to be this count, so the writer may go when the peer has it all.
     pub known: bool,
     /// Bytes that the peer has read.
@@ -59,7 +61,7 @@ impl Writer {
 
     /// Whether all that will be accepted surely was.
     pub fn is_settled(&self) -> bool {
-        !self.loose && (self.closed || self.accepted.0 == self.send.len_bytes)
+        !self.loose && (self.closed || self.ended || self.accepted.0 == self.send.len_bytes)
     }
 
     /// Whether the peer has read some of it and may read more.

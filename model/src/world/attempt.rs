@@ -246,6 +246,12 @@ impl World<'_> {
         (request.late && ends.closed > request.born_at, request.late && broken > request.born_at)
     }
 
+    /// Whether the peer has read since the request was submitted.
+    fn read_since(&self, id: RequestId, socket: SocketId) -> bool {
+        let ends = self.state.ends.get(usize::from(socket.0)).copied().unwrap_or_default();
+        ends.read > self.request(id).born_at
+    }
+
     /// Errors of a socket that changed since the request may have been tried.
     fn errors_since(&self, id: RequestId, socket: SocketId) -> Vec<(Errno, Rule)> {
         let mut errors = Vec::new();
@@ -298,17 +304,7 @@ impl World<'_> {
             return May { waiting: polls, ..May::exactly(0, Rule::SendZeroIsZero) };
         }
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
-        let defers = self.state.rings[usize::from(self.request(id).ring.0)].defers;
-        let tried_later = self.request(id).is_async || (self.request(id).late && defers);
-        let room = match stream.room_for(mapped.saturating_add(unseen)) {
-            Room::Enough if self.request(id).waited && self.request(id).born_drains != self.state.drains => {
-                Room::Unknown
-            }
-            Room::Enough if self.ended_since(id, socket).1 => Room::Unknown,
-            // another thread, or a later enter, comes to it when there may be room
-            Room::None if tried_later && plan.retry == Retry::Never => Room::Unknown,
-            room => room,
-        };
+        let (room, comes_to_room) = self.room_at_try(id, socket, plan, mapped);
         if room == Room::Unknown {
             self.take_room(socket);
         }
@@ -318,11 +314,12 @@ impl World<'_> {
             // a packet may have been begun before the fault
             notice.used = Used::Unknown;
         }
-        let may = if mapped < len {
+        let mut may = if mapped < len {
             fault(mapped, room, plan)
         } else {
             first_try(len, room, plan, self.has_fault(Fault::OneByteShort))
         };
+        may.waiting &= !comes_to_room;
         if mapped > 0 {
             let mut segments = Vec::new();
             for (addr, len) in &plan.ranges {
@@ -356,8 +353,9 @@ impl World<'_> {
                 if self.request(id).late {
                     beside = self.outside_chain(id, socket);
                 }
+                let ahead = self.chain_before(id);
                 let stream = self.stream_mut(socket).expect("looked up above");
-                stream.enqueue(id, send, room, loose, &beside);
+                stream.enqueue(id, send, room, loose, &beside, &ahead);
                 if plan.corks {
                     stream.cork(id);
                 }
@@ -370,6 +368,26 @@ impl World<'_> {
             }
         }
         may
+    }
+
+    /// How the room looked to the first try of a send whose first `mapped` bytes can be read, and whether it
+    /// finds enough by now, whatever it found then.
+    fn room_at_try(&self, id: RequestId, socket: SocketId, plan: &SendPlan, mapped: u64) -> (Room, bool) {
+        let Some(stream) = self.stream(socket) else { return (Room::Unknown, false) };
+        let request = self.request(id);
+        let tried_later =
+            request.is_async || (request.late && self.state.rings[usize::from(request.ring.0)].defers);
+        let unseen = self.unseen_on(socket, id);
+        match stream.room_for(mapped.saturating_add(unseen)) {
+            Room::Enough if self.ended_since(id, socket).1 => (Room::Unknown, false),
+            Room::Enough if request.waited && self.read_since(id, socket) => (Room::Unknown, true),
+            // another thread, or a later enter, comes to it when there may be room
+            Room::None if tried_later && plan.retry == Retry::Never => (Room::Unknown, false),
+            Room::Part if tried_later || request.late || plan.poll_first => (Room::Unknown, false),
+            Room::Part if unseen > 0 || mapped < plan.len_bytes() => (Room::Unknown, false),
+            Room::Part if !self.state.beside.is_empty() => (Room::Unknown, false),
+            room => (room, false),
+        }
     }
 
     fn attach(&mut self, id: RequestId) {
@@ -429,7 +447,8 @@ fn first_try(len: u64, room: Room, plan: &SendPlan, one_short: bool) -> May {
         (Room::Enough, _) if one_short => May::exactly(len - 1, Rule::SendWholeWhenRoom),
         (Room::Enough, _) => May::exactly(len, Rule::SendWholeWhenRoom),
         (Room::None, Retry::Never) => May { errors: vec![again], ..May::default() },
-        (Room::None, _) => May { waiting: true, ..May::default() },
+        (Room::None, _) | (Room::Part, Retry::UntilAll) => May { waiting: true, ..May::default() },
+        (Room::Part, _) => May { bytes: Some(Counts { most: len - 1, ..some }), ..May::default() },
         (Room::Unknown, Retry::Never) => May { bytes: Some(some), errors: vec![again], waiting: false },
         (Room::Unknown, Retry::UntilAll) => {
             let whole = Counts { least: len, most: len, rule: Rule::SendWaitallWhole };

@@ -29,7 +29,7 @@ impl World<'_> {
         }
         let surely = request.phase == Phase::Armed && !request.is_async;
         let is_async = request.is_async;
-        let taken = request.socket.and_then(|s| self.stream(s)?.writer(found)).map_or(0, |w| w.accepted.1);
+        let taken = self.taken(found);
         if surely {
             self.mark_cancelled(found, taken, Some(id));
             return May::exactly(0, Rule::CancelFound);
@@ -100,32 +100,39 @@ impl World<'_> {
     }
 
     /// The request is cancelled: it ends with what was taken of it, or with `ECANCELED`.
-    fn mark_cancelled(&mut self, id: RequestId, taken: u64, canceller: Option<RequestId>) {
+    fn mark_cancelled(&mut self, id: RequestId, taken: (u64, u64), canceller: Option<RequestId>) {
         let request = self.request_mut(id);
         request.phase = Phase::Issued;
         request.canceller = canceller;
-        let partial = (request.retries && taken > 0).then_some(Counts {
+        let partial = (request.retries && taken.1 > 0).then_some(Counts {
             least: 1,
-            most: taken,
+            most: taken.1,
             rule: Rule::SendPartialOnFailure,
         });
+        let cancelled = (Errno(errno::ECANCELED), Rule::CancelEndsTarget);
+        let nothing_taken = partial.is_none() || taken.0 == 0;
         request.may = May {
             bytes: partial,
-            errors: vec![(Errno(errno::ECANCELED), Rule::CancelEndsTarget)],
+            errors: nothing_taken.then_some(cancelled).into_iter().collect(),
             waiting: false,
         };
+    }
+
+    /// The smallest and largest count that was taken of a request so far.
+    pub(super) fn taken(&self, id: RequestId) -> (u64, u64) {
+        let writer = self.request(id).socket.and_then(|s| self.stream(s)?.writer(id));
+        writer.map_or((0, 0), |w| w.accepted)
     }
 
     /// The target of a cancel whose result is not known may end cancelled as well.
     pub(super) fn may_be_cancelled(&self, id: RequestId, res: Res) -> bool {
         let request = self.request(id);
         let cancelled = match res {
-            Res::Err(Errno(errno::ECANCELED)) => true,
+            Res::Err(Errno(errno::ECANCELED)) => !request.retries || self.taken(id).0 == 0,
             // a thread that waits in the send is interrupted
             Res::Err(Errno(errno::EINTR)) => request.is_async,
             Res::Bytes(n) => {
-                let writer = request.socket.and_then(|s| self.stream(s)?.writer(id));
-                let taken = writer.map_or(0, |w| w.accepted.1);
+                let taken = self.taken(id).1;
                 (request.retries || request.is_async) && n > 0 && n < request.len_bytes && n <= taken
             }
             Res::Err(_) => false,
@@ -141,8 +148,7 @@ impl World<'_> {
         let targets = self.state.requests.iter().filter(|(_, r)| r.canceller == Some(id));
         let Some(target) = targets.map(|(target, _)| *target).next() else { return };
         if res == Res::Bytes(0) {
-            let writer = self.request(target).socket.and_then(|s| self.stream(s)?.writer(target));
-            let taken = writer.map_or(0, |w| w.accepted.1);
+            let taken = self.taken(target);
             if self.request(target).phase != Phase::Done {
                 self.mark_cancelled(target, taken, None);
             }
@@ -159,7 +165,8 @@ impl World<'_> {
     pub(super) fn target_ended(&mut self, id: RequestId, res: Res) {
         let Some(canceller) = self.request_mut(id).canceller.take() else { return };
         let Some(request) = self.state.requests.get_mut(&canceller) else { return };
-        if request.phase == Phase::Done || request.cancels.is_some() {
+        let surely_found = request.may == May::exactly(0, Rule::CancelFound);
+        if request.phase == Phase::Done || request.cancels.is_some() || surely_found {
             return;
         }
         request.may = match res {

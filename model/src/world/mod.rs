@@ -180,12 +180,13 @@ pub(crate) struct Tally {
     notified: u32,
 }
 
-/// When a descriptor was closed, and its connection shut down or reset; 0: not yet.
+/// When a descriptor was closed, its connection shut down or reset, and its peer last read; 0: not yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ends {
     closed: u32,
     shut: u32,
     reset: u32,
+    read: u32,
 }
 
 /// All that changes.

@@ -1,5 +1,7 @@
 //! What a step does for certain, before anything is seen of it.
 
+use std::collections::BTreeSet;
+
 use super::{Ends, Ring, Socket, Tally, World};
 use crate::cqe::Errno;
 use crate::memory::Generation;
@@ -23,6 +25,7 @@ impl World<'_> {
     /// Does what the step does for certain.
     pub fn begin(&mut self, step: &Step) {
         self.state.drained = 0;
+        self.note_untried();
         self.state.begun += 1;
         match step {
             Step::Submit { ring, sqes } => {
@@ -104,6 +107,22 @@ impl World<'_> {
         }
     }
 
+    /// What is queued behind a request that surely waits was not tried so far.
+    fn note_untried(&mut self) {
+        let mut held = BTreeSet::new();
+        for (id, request) in &mut self.state.requests {
+            let behind = request.before.is_some_and(|before| held.contains(&before));
+            if request.phase == Phase::Queued && behind {
+                request.born_at = self.state.begun;
+                request.born_drains = self.state.drains;
+                request.born.clone_from(&self.state.generations);
+                held.insert(*id);
+            } else if request.phase == Phase::Armed && !request.is_async {
+                held.insert(*id);
+            }
+        }
+    }
+
     pub(super) fn ring_mut(&mut self, ring: RingId) -> Option<&mut Ring> {
         if usize::from(ring.0) >= self.state.rings.len() {
             self.give_up("a ring that the program does not have");
@@ -165,6 +184,7 @@ impl World<'_> {
             return;
         }
         stream.open_window();
+        self.ends_mut(socket).read = self.state.begun;
         self.state.drains += 1;
         for i in 0..self.state.rings.len() {
             if !self.state.rings[i].defers {
@@ -192,6 +212,10 @@ impl World<'_> {
             return self.fail_waiting(socket, &[(Errno(errno::ECONNREFUSED), Rule::DatagramRefused)]);
         }
         let (unknown, declared) = (self.is_unknown(socket), self.lane(socket).is_declared());
+        let is_unix = self.stream(socket).is_some_and(|stream| stream.is_unix);
+        let broken = vec![(Errno(errno::EPIPE), Rule::SendBrokenPipe)];
+        let errors = if is_unix { broken } else { super::attempt::after_reset().errors };
+        self.fail_waiting(socket, &errors);
         let Some(stream) = self.stream_mut(socket) else { return };
         let fates: Vec<_> = stream.writers.iter().map(|w| (w.request, w.holds, w.joined)).collect();
         stream.reset();
@@ -209,10 +233,6 @@ impl World<'_> {
                 (Holds::No, _) => Used::Copied,
             };
         }
-        let is_unix = self.stream(socket).is_some_and(|stream| stream.is_unix);
-        let broken = vec![(Errno(errno::EPIPE), Rule::SendBrokenPipe)];
-        let errors = if is_unix { broken } else { super::attempt::after_reset().errors };
-        self.fail_waiting(socket, &errors);
         self.wake_polls();
     }
 
@@ -226,7 +246,7 @@ impl World<'_> {
     }
 
     /// When the socket ended; one that the program does not have is nobody's.
-    fn ends_mut(&mut self, socket: SocketId) -> &mut Ends {
+    pub(super) fn ends_mut(&mut self, socket: SocketId) -> &mut Ends {
         let index = usize::from(socket.0);
         if index >= self.state.ends.len() {
             self.give_up("a socket that the program does not have");
@@ -279,6 +299,7 @@ impl World<'_> {
     fn fail_waiting(&mut self, socket: SocketId, errors: &[(Errno, Rule)]) {
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let defers = self.state.rings[usize::from(self.request(id).ring.0)].defers;
+            let taken = self.taken(id);
             let request = self.request_mut(id);
             // where work is deferred, it has not seen yet why it will fail
             let deferred = defers && request.waited && !request.may.errors.is_empty();
@@ -286,12 +307,22 @@ impl World<'_> {
                 continue;
             }
             let waited = std::mem::take(&mut request.may.waiting);
-            request.may.errors.extend(errors.iter().copied());
+            let tried_again = request.retries && waited;
+            if tried_again && taken.1 > 0 {
+                // what was taken before the end is what it reports
+                request.may.bytes.get_or_insert(Counts {
+                    least: 1,
+                    most: taken.1,
+                    rule: Rule::SendPartialOnFailure,
+                });
+            }
+            if !tried_again || taken.0 == 0 {
+                request.may.errors.extend(errors.iter().copied());
+            }
             if request.phase == Phase::Armed {
                 request.phase = request.phase.after(Event::Issue).unwrap_or(Phase::Issued);
             }
-            if let (Some(counts), true) = (&mut request.may.bytes, request.retries && waited) {
-                // tried more than once: what was taken before the end is what it reports
+            if let (Some(counts), true) = (&mut request.may.bytes, tried_again) {
                 let least = counts.most.min(1);
                 *counts = Counts { least, rule: Rule::SendPartialOnFailure, ..*counts };
             }

@@ -58,6 +58,7 @@ impl World<'_> {
             return;
         }
         change(stream);
+        self.ends_mut(socket).read = self.state.begun;
         self.state.drains += 1;
         for i in 0..self.state.rings.len() {
             if !self.state.rings[i].defers {
