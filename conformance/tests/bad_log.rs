@@ -200,14 +200,14 @@ fn a_socket_has_a_descriptor_and_a_kind() {
     check(
         "socket fd=5 tcp lane=wifi\n",
         &expect![[r#"
-         x `wifi` is no lane
-          ,-[x.log:1:22]
-        1 | socket fd=5 tcp lane=wifi
-          :                      ^^|^
-          :                        `-- not accepted here
-          `----
-         help: expected one of: loopback, gate, gate-full, unknown
-    "#]],
+             x `wifi` is no lane
+              ,-[x.log:1:22]
+            1 | socket fd=5 tcp lane=wifi
+              :                      ^^|^
+              :                        `-- not accepted here
+              `----
+             help: expected one of: loopback, gate, gate-full, ifb-udp, repair-tcp, repair-tcp-tap, unknown
+        "#]],
     );
     check(
         "socket fd=5 tcp fast\n",
