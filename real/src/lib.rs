@@ -9,6 +9,7 @@
 //! * `probe`: what this kernel can do;
 //! * `device` and `declared`: sends that nothing copies, through a device that drops them, and TCP
 //!   connections whose peer speaks when it is told to;
+//! * `mixed`: the mixed vectored send, as a library;
 //! * the rest is how a worker runs a program: `stage` runs one after the other, `admit` refuses what is
 //!   not safe to run, `steps` takes one step after the other, `window`, `sockets`, `lanes`, `peer` and
 //!   `ring` are what they act on, `tally` and `chains` know what is still owed, `runs` names the memory that received
@@ -22,6 +23,7 @@ mod declared;
 mod device;
 mod lanes;
 mod limits;
+pub mod mixed;
 mod namespace;
 mod netlink;
 mod packet;

@@ -42,13 +42,15 @@ const _: () = assert!(size_of::<RawEntry>() == size_of::<squeue::Entry>());
 const _: () = assert!(align_of::<RawEntry>() == align_of::<squeue::Entry>());
 const _: () = assert!(size_of::<WaitArg>() == 24);
 
-fn encode(sqe: &Sqe) -> squeue::Entry {
+/// Writes an entry.
+pub(crate) fn encode(sqe: &Sqe) -> squeue::Entry {
     // SAFETY: both types are 64 bytes with the same alignment (asserted above), and an entry is plain
     // integers, for which every bit pattern is a value.
     unsafe { transmute::<RawEntry, squeue::Entry>(RawEntry(sqe.to_bytes())) }
 }
 
-fn decode(entry: &cqueue::Entry) -> Cqe {
+/// Reads a completion.
+pub(crate) fn decode(entry: &cqueue::Entry) -> Cqe {
     Cqe { user_data: entry.user_data(), res: entry.result(), flags: entry.flags() }
 }
 

@@ -1,0 +1,198 @@
+//! Taking completions: what a result means for the messages of its request, and when memory is free.
+
+use uringspec_model::abi::errno;
+use uringspec_model::cqe::{Completion, Cqe, Errno, Res, Usage};
+
+use super::connection::{Batch, Connection};
+use super::kernel::Kernel;
+use super::outcome::Outcome;
+use super::requests::Request;
+use super::sender::Sender;
+
+/// User data of entries that cancel.
+pub(super) const CANCEL: u64 = u64::MAX >> 8;
+
+impl<K: Kernel> Sender<K> {
+    pub(super) fn take_completions(&mut self) {
+        while let Some(cqe) = self.kernel.next() {
+            self.counters.completions += 1;
+            self.take_completion(cqe);
+        }
+    }
+
+    fn take_completion(&mut self, cqe: Cqe) {
+        if cqe.user_data == CANCEL {
+            self.owed = self.owed.saturating_sub(1);
+            return;
+        }
+        let completion = cqe.completion();
+        let Some((place, request)) = self.requests.find(cqe.user_data) else {
+            self.counters.strays += 1;
+            return;
+        };
+        let known = *request;
+        match completion {
+            Some(Completion::Result { res, more }) if !known.has_result => {
+                request.has_result = true;
+                request.since = self.now;
+                if !more {
+                    self.owed = self.owed.saturating_sub(1);
+                }
+                self.finish(place, &known, res, more);
+            }
+            Some(Completion::Notification(usage)) if known.has_result => {
+                self.owed = self.owed.saturating_sub(1);
+                self.notified(&known, usage);
+                self.let_go(place, &known);
+            }
+            _ => self.counters.strays += 1,
+        }
+    }
+
+    /// A request has its result.
+    fn finish(&mut self, place: u32, request: &Request, res: Res, more: bool) {
+        let index = request.connection as usize;
+        if let Some(connection) = self.connection_mut(index) {
+            connection.results_owed -= 1;
+        }
+        match res {
+            Res::Bytes(count) => self.sent(index, request, count),
+            Res::Err(errno) => self.refused(index, request, errno),
+        }
+        if !more {
+            self.let_go(place, request);
+        }
+        self.after_result(index);
+    }
+
+    /// What waited for the result of a connection's request.
+    fn after_result(&mut self, index: usize) {
+        if let Some(connection) = self.connection_mut(index)
+            && connection.results_owed == 0
+        {
+            connection.aborts = false;
+        }
+        self.make_ready(index);
+        self.forget_if_over(index);
+    }
+
+    fn sent(&mut self, index: usize, request: &Request, count: u64) {
+        let Batch { first, span, .. } = request.batch;
+        self.counters.sent_bytes += count;
+        if !request.is_zero_copy {
+            self.counters.copied_bytes += count;
+        }
+        let rest = self.with_sink(index, |connection, sink| {
+            let rest = connection.sent(first, span, count, sink);
+            if rest && connection.aborts {
+                connection.end_queued(first, sink, |sent_bytes| Outcome::Cancelled { sent_bytes });
+            } else if rest && connection.traits.keeps_messages {
+                // a datagram that was cut cannot be made whole
+                let errno = Errno(errno::EMSGSIZE);
+                connection.end_one(first, sink, |sent_bytes| Outcome::Failed { errno, sent_bytes });
+            } else if rest && count == 0 {
+                // a kernel that takes nothing and says nothing would be asked for ever
+                connection.break_off(first, Errno(errno::EIO), sink);
+            }
+            rest
+        });
+        self.counters.resumed += u64::from(rest == Some(true));
+    }
+
+    /// The kernel took nothing of a request.
+    fn refused(&mut self, index: usize, request: &Request, errno: Errno) {
+        let Batch { first, span, messages, .. } = request.batch;
+        let zero_copy = request.is_zero_copy;
+        if zero_copy && matches!(errno.0, errno::ENOMEM | errno::ENOBUFS) {
+            self.copies_left = self.policy.copies_after_enomem.max(1);
+        }
+        let copies = self.policy.copies_after_enomem.max(1);
+        let fell_back = self.with_sink(index, |connection, sink| {
+            connection.sent(first, span, 0, sink);
+            if connection.aborts {
+                connection.end_queued(first, sink, |sent_bytes| Outcome::Cancelled { sent_bytes });
+                return false;
+            }
+            match errno.0 {
+                errno::EINTR | errno::EAGAIN => return false,
+                errno::EOPNOTSUPP | errno::EINVAL if zero_copy => {
+                    connection.traits.zero_copy = false;
+                    return true;
+                }
+                errno::ENOMEM | errno::ENOBUFS | errno::EMSGSIZE | errno::EFAULT if zero_copy => {
+                    connection.copies_left = copies;
+                    return true;
+                }
+                _ => {}
+            }
+            let its_own = matches!(errno.0, errno::EFAULT | errno::EMSGSIZE | errno::EINVAL | errno::ENOMEM);
+            if connection.traits.keeps_messages {
+                connection.end_one(first, sink, |sent_bytes| Outcome::Failed { errno, sent_bytes });
+            } else if its_own && messages > 1 {
+                connection.alone_until = first + span;
+            } else {
+                connection.break_off(first, errno, sink);
+                connection.has_ended |= !its_own;
+            }
+            false
+        });
+        self.counters.fallbacks += u64::from(fell_back == Some(true));
+    }
+
+    fn notified(&mut self, request: &Request, usage: Usage) {
+        self.counters.notifications += 1;
+        let copied = usage == Usage::Copied;
+        self.counters.copied_notifications += u64::from(copied);
+        let policy = self.policy.copied.clone();
+        let Some(connection) = self.connection_mut(request.connection as usize) else { return };
+        if !request.begins_alone {
+            return;
+        }
+        connection.reports += 1;
+        connection.copied_reports += u32::from(copied);
+        if connection.reports >= policy.window.max(1) {
+            if connection.copied_reports * 100 >= connection.reports * policy.percent {
+                connection.copies_left = connection.copies_left.max(policy.copies);
+            }
+            (connection.reports, connection.copied_reports) = (0, 0);
+        }
+    }
+
+    /// A request has posted its last completion.
+    fn let_go(&mut self, place: u32, request: &Request) {
+        let index = request.connection as usize;
+        self.requests.free(place);
+        let Batch { first, span, .. } = request.batch;
+        self.with_sink(index, |connection, sink| connection.let_go(first, span, sink));
+        self.forget_if_over(index);
+    }
+}
+
+impl<S> Connection<S> {
+    /// Ends one message, if it has not.
+    fn end_one(
+        &mut self,
+        number: u64,
+        sink: &mut super::connection::Sink<'_>,
+        outcome: impl FnOnce(u64) -> Outcome,
+    ) {
+        let sent_bytes = self.sent_bytes(number);
+        self.end_message(number, outcome(sent_bytes), sink);
+        self.next = self.next.max(number + 1);
+    }
+
+    /// The first message from `from` on fails; those behind it are not sent.
+    fn break_off(&mut self, from: u64, errno: Errno, sink: &mut super::connection::Sink<'_>) {
+        let mut partly = false;
+        let mut first = true;
+        self.end_queued(from, sink, |sent_bytes| {
+            if std::mem::take(&mut first) {
+                partly = sent_bytes > 0;
+                Outcome::Failed { errno, sent_bytes }
+            } else {
+                Outcome::NotSent
+            }
+        });
+        self.has_ended |= partly;
+    }
+}

@@ -1,0 +1,442 @@
+//! The messages of one socket, from being queued until their memory is back.
+//!
+//! ```text
+//! Queued ──handed over──▶ Handed ──result──▶ Ended ──no request refers to it──▶ (gone)
+//!   ▲ └──withdrawn──▶ Ended  └──short──┐
+//!   └──────────────────────────────────┘
+//! ```
+//! A message may be referred to by several requests: one took a part of it, the next one the rest.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::arena::{Arena, Lease};
+use super::kernel::SocketTraits;
+use super::outcome::{Counters, Event, Outcome, SocketKey, Ticket};
+use super::payload::Payload;
+
+/// One socket and what is sent on it.
+pub(super) struct Connection<S> {
+    pub(super) key: SocketKey,
+    /// `None`: given back to the caller; the rest waits for memory only.
+    pub(super) socket: Option<S>,
+    pub(super) traits: SocketTraits,
+    messages: VecDeque<Message>,
+    /// The number of the first of `messages`.
+    base: u64,
+    /// The first message with bytes that no request carries.
+    pub(super) next: u64,
+    pieces: VecDeque<Piece>,
+    /// The number of the first of `pieces`, counted like messages.
+    pieces_base: u64,
+    /// Requests whose result is to come.
+    pub(super) results_owed: u32,
+    /// Requests with anything to come.
+    pub(super) requests: u32,
+    /// Bytes of payloads in `pieces`.
+    pub(super) lent_bytes: u64,
+    /// Messages before this one are sent one by one: a request of several was refused.
+    pub(super) alone_until: u64,
+    /// Requests that are copied before zero copy is tried again.
+    pub(super) copies_left: u32,
+    /// Reports of requests that began with nothing lent, and `COPIED` among them.
+    pub(super) reports: u32,
+    pub(super) copied_reports: u32,
+    /// It takes no more messages.
+    pub(super) has_ended: bool,
+    /// What is in flight was asked to be cancelled.
+    pub(super) aborts: bool,
+    /// What was to be done there took too long.
+    pub(super) was_overdue: bool,
+    /// It is on the list of sockets that can be flushed.
+    pub(super) is_ready: bool,
+}
+
+/// One message.
+struct Message {
+    first_piece: u64,
+    pieces: u16,
+    len_bytes: u64,
+    sent_bytes: u64,
+    /// Requests that refer to it.
+    holds: u32,
+    state: State,
+    to: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Queued,
+    Handed,
+    Ended,
+    Withdrawn,
+}
+
+/// A piece of a message.
+pub(super) struct Piece {
+    pub(super) addr: *const u8,
+    pub(super) len_bytes: usize,
+    pub(super) in_arena: bool,
+    pub(super) memory: Held,
+}
+
+/// What keeps the bytes of a piece where they are.
+pub(super) enum Held {
+    Slot(u32),
+    /// A copied piece that is too long for a slot.
+    Staged(#[expect(dead_code, reason = "it is held, and dropped")] Lease),
+    Lent(Payload),
+    /// It was given back.
+    Nothing,
+}
+
+/// Where what is over goes.
+pub(super) struct Sink<'a> {
+    pub(super) arena: &'a mut Arena,
+    pub(super) events: &'a mut VecDeque<Event>,
+    pub(super) counters: &'a mut Counters,
+}
+
+/// What one request carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub(super) first: u64,
+    /// Numbers from `first` on, withdrawn ones among them.
+    pub(super) span: u64,
+    /// Messages that it really carries.
+    pub(super) messages: usize,
+    pub(super) len_bytes: u64,
+    /// All of it lies in the arena.
+    pub(super) in_arena: bool,
+    pub(super) to: Option<SocketAddr>,
+}
+
+impl<S> Connection<S> {
+    pub(super) fn new(key: SocketKey, socket: S, traits: SocketTraits) -> Connection<S> {
+        Connection {
+            key,
+            socket: Some(socket),
+            traits,
+            messages: VecDeque::new(),
+            base: 0,
+            next: 0,
+            pieces: VecDeque::new(),
+            pieces_base: 0,
+            results_owed: 0,
+            requests: 0,
+            lent_bytes: 0,
+            alone_until: 0,
+            copies_left: 0,
+            reports: 0,
+            copied_reports: 0,
+            has_ended: false,
+            aborts: false,
+            was_overdue: false,
+            is_ready: false,
+        }
+    }
+
+    /// The number that the next message gets.
+    pub(super) fn end(&self) -> u64 {
+        self.base + self.messages.len() as u64
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether a request could be made of what is queued.
+    pub(super) fn can_flush(&self) -> bool {
+        let free = self.traits.keeps_messages || self.results_owed == 0;
+        free && !self.aborts && self.next < self.end()
+    }
+
+    /// Adds a piece of the message that is being written.
+    pub(super) fn add_piece(&mut self, piece: Piece) {
+        if let Held::Lent(_) = piece.memory {
+            self.lent_bytes += piece.len_bytes as u64;
+        }
+        self.pieces.push_back(piece);
+    }
+
+    /// Pieces behind the last message: of one that is being written, or that was never finished.
+    pub(super) fn unfinished_pieces(&self) -> usize {
+        let end = self.messages.back().map_or(self.pieces_base, |m| m.first_piece + u64::from(m.pieces));
+        (self.pieces_base + self.pieces.len() as u64 - end) as usize
+    }
+
+    /// Takes back the last piece of the message that is being written.
+    pub(super) fn take_piece(&mut self) -> Option<Piece> {
+        let piece = self.pieces.pop_back()?;
+        if let Held::Lent(_) = piece.memory {
+            self.lent_bytes -= piece.len_bytes as u64;
+        }
+        Some(piece)
+    }
+
+    /// Makes a message of the unfinished pieces: its number.
+    pub(super) fn finish_message(&mut self, len_bytes: u64, to: Option<SocketAddr>) -> u64 {
+        let pieces = self.unfinished_pieces();
+        let first_piece = self.pieces_base + (self.pieces.len() - pieces) as u64;
+        let number = self.end();
+        let state = State::Queued;
+        let pieces = pieces as u16;
+        self.messages.push_back(Message {
+            first_piece,
+            pieces,
+            len_bytes,
+            sent_bytes: 0,
+            holds: 0,
+            state,
+            to,
+        });
+        number
+    }
+
+    /// Collects what the next request carries: `each` gets address and length of every piece.
+    pub(super) fn gather(
+        &self,
+        iovecs_max: usize,
+        bytes_max: u64,
+        mut each: impl FnMut(*const u8, usize),
+    ) -> Batch {
+        let mut batch = Batch { first: self.next, in_arena: true, ..Batch::default() };
+        let mut iovecs = 0;
+        for number in self.next..self.end() {
+            let message = &self.messages[(number - self.base) as usize];
+            if message.state != State::Queued {
+                if batch.messages == 0 {
+                    batch.first = number + 1;
+                } else {
+                    batch.span += 1;
+                }
+                continue;
+            }
+            let alone = number < self.alone_until || self.traits.keeps_messages;
+            let fits = iovecs + usize::from(message.pieces) <= iovecs_max
+                && batch.len_bytes + message.len_bytes - message.sent_bytes <= bytes_max;
+            if batch.messages > 0 && (alone || !fits) {
+                break;
+            }
+            let mut skip = message.sent_bytes;
+            for piece in self.pieces_of(message) {
+                let len = piece.len_bytes as u64;
+                if skip >= len {
+                    skip -= len;
+                    continue;
+                }
+                each(piece.addr.wrapping_add(skip as usize), (len - skip) as usize);
+                skip = 0;
+                iovecs += 1;
+                batch.in_arena &= piece.in_arena;
+            }
+            batch.len_bytes += message.len_bytes - message.sent_bytes;
+            batch.messages += 1;
+            batch.span += 1;
+            batch.to = message.to;
+            if alone {
+                break;
+            }
+        }
+        batch
+    }
+
+    fn pieces_of(&self, message: &Message) -> impl Iterator<Item = &Piece> {
+        let first = (message.first_piece - self.pieces_base) as usize;
+        self.pieces.range(first..first + usize::from(message.pieces))
+    }
+
+    /// A request carries the batch now.
+    pub(super) fn hand_over(&mut self, batch: &Batch) {
+        for number in batch.first..batch.first + batch.span {
+            if let Some(message) = self.message_mut(number).filter(|m| m.state == State::Queued) {
+                message.state = State::Handed;
+                message.holds += 1;
+            }
+        }
+        self.next = batch.first + batch.span;
+        self.results_owed += 1;
+        self.requests += 1;
+    }
+
+    /// The kernel took `count` bytes of a batch; what it did not take is queued again. True if that is some.
+    pub(super) fn sent(&mut self, first: u64, span: u64, count: u64, sink: &mut Sink<'_>) -> bool {
+        let mut left = count;
+        let mut rest = None;
+        for number in first..first + span {
+            let Some(message) = self.message_mut(number).filter(|m| m.state == State::Handed) else {
+                continue;
+            };
+            let taken = left.min(message.len_bytes - message.sent_bytes);
+            message.sent_bytes += taken;
+            left -= taken;
+            if message.sent_bytes == message.len_bytes {
+                self.end_message(number, Outcome::Whole, sink);
+            } else {
+                message.state = State::Queued;
+                rest = rest.or(Some(number));
+            }
+        }
+        if let Some(number) = rest {
+            self.next = self.next.min(number);
+        }
+        rest.is_some()
+    }
+
+    /// A message ends, if it has not before.
+    pub(super) fn end_message(&mut self, number: u64, outcome: Outcome, sink: &mut Sink<'_>) {
+        let ticket = Ticket { socket: self.key, number };
+        let Some(message) = self.message_mut(number) else { return };
+        if matches!(message.state, State::Ended | State::Withdrawn) {
+            return;
+        }
+        message.state = State::Ended;
+        let whole = outcome == Outcome::Whole;
+        sink.counters.whole += u64::from(whole);
+        sink.counters.not_whole += u64::from(!whole);
+        sink.events.push_back(Event::Ended(ticket, outcome));
+        self.settle(number, sink);
+    }
+
+    /// Ends every message from `from` on that no request carries: `outcome` gets number and bytes sent.
+    pub(super) fn end_queued(
+        &mut self,
+        from: u64,
+        sink: &mut Sink<'_>,
+        mut outcome: impl FnMut(u64) -> Outcome,
+    ) {
+        for number in from.max(self.base)..self.end() {
+            let Some(message) = self.message_mut(number) else { continue };
+            if message.state == State::Queued {
+                let sent_bytes = message.sent_bytes;
+                self.end_message(number, outcome(sent_bytes), sink);
+            }
+        }
+        self.next = self.end();
+    }
+
+    /// A request that carried these messages is over: its memory is free as far as it is concerned.
+    pub(super) fn let_go(&mut self, first: u64, span: u64, sink: &mut Sink<'_>) {
+        for number in first..first + span {
+            if let Some(message) = self.message_mut(number).filter(|m| m.holds > 0) {
+                message.holds -= 1;
+                self.settle(number, sink);
+            }
+        }
+        self.requests -= 1;
+    }
+
+    /// Takes a message back that no request has carried: what it would have lent.
+    pub(super) fn withdraw(&mut self, number: u64, arena: &mut Arena) -> Option<Vec<Payload>> {
+        let message = self.message_mut(number)?;
+        if message.state != State::Queued || message.holds > 0 || message.sent_bytes > 0 {
+            return None;
+        }
+        message.state = State::Withdrawn;
+        let payloads = self.take_memory(number, arena);
+        self.drop_front();
+        Some(payloads)
+    }
+
+    /// Gives memory back if the message has ended and no request refers to it.
+    fn settle(&mut self, number: u64, sink: &mut Sink<'_>) {
+        let over = self.message_mut(number).is_some_and(|m| m.state == State::Ended && m.holds == 0);
+        if !over {
+            return;
+        }
+        let ticket = Ticket { socket: self.key, number };
+        let (first, count) = self.pieces_at(number);
+        for index in first..first + count {
+            if let Some(payload) = self.free_piece(index, sink.arena) {
+                sink.counters.lent_bytes -= self.pieces[index].len_bytes as u64;
+                sink.events.push_back(Event::Released(ticket, payload));
+            }
+        }
+        self.drop_front();
+    }
+
+    fn take_memory(&mut self, number: u64, arena: &mut Arena) -> Vec<Payload> {
+        let (first, count) = self.pieces_at(number);
+        (first..first + count).filter_map(|index| self.free_piece(index, arena)).collect()
+    }
+
+    /// Frees a piece; a payload is handed on.
+    fn free_piece(&mut self, index: usize, arena: &mut Arena) -> Option<Payload> {
+        let piece = &mut self.pieces[index];
+        match std::mem::replace(&mut piece.memory, Held::Nothing) {
+            Held::Slot(slot) => arena.unstage(slot),
+            Held::Lent(payload) => {
+                self.lent_bytes -= piece.len_bytes as u64;
+                return Some(payload);
+            }
+            Held::Staged(_) | Held::Nothing => {}
+        }
+        None
+    }
+
+    fn pieces_at(&self, number: u64) -> (usize, usize) {
+        let message = &self.messages[(number - self.base) as usize];
+        ((message.first_piece - self.pieces_base) as usize, message.pieces.into())
+    }
+
+    fn drop_front(&mut self) {
+        while let Some(message) = self.messages.front() {
+            if message.holds > 0 || !matches!(message.state, State::Ended | State::Withdrawn) {
+                break;
+            }
+            let pieces = message.pieces;
+            self.pieces.drain(..usize::from(pieces));
+            self.pieces_base += u64::from(pieces);
+            self.messages.pop_front();
+            self.base += 1;
+        }
+        self.next = self.next.max(self.base);
+    }
+
+    /// Whether no request of it has anything to come.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.requests == 0
+    }
+
+    /// How many bytes of a message the kernel has taken.
+    pub(super) fn sent_bytes(&mut self, number: u64) -> u64 {
+        self.message_mut(number).map_or(0, |message| message.sent_bytes)
+    }
+
+    fn message_mut(&mut self, number: u64) -> Option<&mut Message> {
+        let index = number.checked_sub(self.base)?;
+        self.messages.get_mut(usize::try_from(index).ok()?)
+    }
+
+    /// Ends what requests carry and keeps its memory from everybody: nobody knows whether they are over.
+    /// How many bytes of the caller's own that leaks.
+    pub(super) fn lose(&mut self, sink: &mut Sink<'_>, queued: impl FnMut(u64) -> Outcome) -> u64 {
+        let mut leaked = 0;
+        for number in self.base..self.end() {
+            let Some(message) = self.message_mut(number) else { continue };
+            if message.holds == 0 {
+                continue;
+            }
+            if message.state != State::Ended {
+                self.end_message(number, Outcome::Lost, sink);
+            }
+            let (first, count) = self.pieces_at(number);
+            for index in first..first + count {
+                if let Held::Lent(payload) = std::mem::replace(&mut self.pieces[index].memory, Held::Nothing)
+                {
+                    sink.counters.lent_bytes -= payload.bytes().len() as u64;
+                    leaked += payload.lose();
+                }
+            }
+        }
+        self.end_queued(0, sink, queued);
+        leaked
+    }
+
+    /// Messages whose memory is lent or that have not ended.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = Ticket> {
+        let open = |m: &Message| m.holds > 0 || !matches!(m.state, State::Ended | State::Withdrawn);
+        let numbered = (self.base..).zip(&self.messages);
+        numbered.filter(move |(_, m)| open(m)).map(|(number, _)| Ticket { socket: self.key, number })
+    }
+}

@@ -1,0 +1,141 @@
+//! Writing one message: what is copied, what is lent, in order.
+
+use std::net::SocketAddr;
+
+use super::arena::SLOT_BYTES;
+use super::connection::{Held, Piece};
+use super::kernel::Kernel;
+use super::outcome::{Refusal, Refused, Ticket};
+use super::payload::Payload;
+use super::sender::Sender;
+
+/// The most pieces of a message.
+const PIECES_MAX: usize = 64;
+/// The most bytes of a message; more than any one request takes.
+const BYTES_MAX: u64 = u32::MAX as u64;
+
+/// A message that is being written. Dropped before it is queued, it is as if it had never been begun.
+#[must_use = "a message is sent only once it is queued"]
+pub struct Message<'s, K: Kernel> {
+    sender: &'s mut Sender<K>,
+    /// The connection, by index.
+    connection: Result<usize, Refusal>,
+    len_bytes: u64,
+    to: Option<SocketAddr>,
+    /// What could not be taken any more.
+    refused: Vec<Payload>,
+}
+
+impl<'s, K: Kernel> Message<'s, K> {
+    pub(super) fn begin(sender: &'s mut Sender<K>, connection: Result<usize, Refusal>) -> Message<'s, K> {
+        let mut message = Message { sender, connection, len_bytes: 0, to: None, refused: Vec::new() };
+        // what a message that was forgotten has left
+        message.roll_back();
+        if let Ok(index) = message.connection
+            && message.sender.is_crowded(index)
+        {
+            message.connection = Err(Refusal::Full);
+        }
+        message
+    }
+
+    /// Adds bytes that are copied now: they are the caller's again when this returns.
+    pub fn copy(mut self, bytes: &[u8]) -> Self {
+        let Some(index) = self.room_for(bytes.len()) else { return self };
+        let arena = &mut self.sender.arena;
+        let staged = if bytes.len() <= SLOT_BYTES {
+            arena.stage(bytes).map(|slot| (slot.addr, Held::Slot(slot.number)))
+        } else {
+            arena.lease(bytes.len()).map(|mut lease| {
+                lease.copy_from_slice(bytes);
+                (lease.addr(), Held::Staged(lease))
+            })
+        };
+        match staged {
+            Some((addr, memory)) => {
+                self.sender.counters.staged_bytes += bytes.len() as u64;
+                self.add(index, Piece { addr, len_bytes: bytes.len(), in_arena: true, memory });
+            }
+            None => self.connection = Err(self.refusal(index, Refusal::Full)),
+        }
+        self
+    }
+
+    /// Adds bytes that are lent: they come back with `Event::Released`.
+    pub fn lend(mut self, payload: impl Into<Payload>) -> Self {
+        let payload = payload.into();
+        let len_bytes = payload.bytes().len();
+        let Some(index) = self.room_for(len_bytes) else {
+            self.refused.push(payload);
+            return self;
+        };
+        if !self.sender.may_lend(index, len_bytes as u64) {
+            self.connection = Err(self.refusal(index, Refusal::Full));
+            self.refused.push(payload);
+            return self;
+        }
+        let in_arena = payload.is_of(&self.sender.arena);
+        self.sender.counters.lent_bytes += len_bytes as u64;
+        let (addr, memory) = (payload.addr(), Held::Lent(payload));
+        self.add(index, Piece { addr, len_bytes, in_arena, memory });
+        self
+    }
+
+    /// Where it goes, on a datagram socket that is not connected.
+    pub fn to(mut self, to: SocketAddr) -> Self {
+        self.to = Some(to);
+        self
+    }
+
+    /// Queues it for the next flush. Refused, everything that it would have lent comes back.
+    pub fn queue(mut self) -> Result<Ticket, Refused> {
+        let why = match self.connection {
+            Ok(index) if self.len_bytes > 0 => {
+                let (len_bytes, to) = (self.len_bytes, self.to);
+                self.connection = Err(Refusal::Gone); // nothing is to be rolled back
+                return Ok(self.sender.queued(index, len_bytes, to));
+            }
+            Ok(index) => self.refusal(index, Refusal::Unsendable),
+            Err(why) => why,
+        };
+        Err(Refused { why, payloads: std::mem::take(&mut self.refused) })
+    }
+
+    /// The connection, if a piece of so many bytes can be added; empty pieces add nothing.
+    fn room_for(&mut self, len_bytes: usize) -> Option<usize> {
+        let index = self.connection.ok()?;
+        let connection = self.sender.connection_mut(index)?;
+        let long = self.len_bytes + len_bytes as u64 > BYTES_MAX;
+        if long || connection.unfinished_pieces() == PIECES_MAX {
+            self.connection = Err(self.refusal(index, Refusal::Unsendable));
+            return None;
+        }
+        Some(index)
+    }
+
+    fn add(&mut self, index: usize, piece: Piece) {
+        if let Some(connection) = self.sender.connection_mut(index) {
+            self.len_bytes += piece.len_bytes as u64;
+            connection.add_piece(piece);
+        }
+    }
+
+    /// Takes back what was added, in order, before what was refused.
+    fn refusal(&mut self, index: usize, why: Refusal) -> Refusal {
+        let taken = self.sender.take_unfinished(index);
+        self.refused.splice(0..0, taken);
+        why
+    }
+
+    fn roll_back(&mut self) {
+        if let Ok(index) = self.connection {
+            self.sender.take_unfinished(index);
+        }
+    }
+}
+
+impl<K: Kernel> Drop for Message<'_, K> {
+    fn drop(&mut self) {
+        self.roll_back();
+    }
+}

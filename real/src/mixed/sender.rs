@@ -1,0 +1,275 @@
+//! The sender: what its caller calls.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use uringspec_model::cqe::Errno;
+
+use super::arena::{Arena, Lease};
+use super::connection::{Connection, Held, Sink};
+use super::kernel::Kernel;
+use super::memory::ForkMark;
+use super::message::Message;
+use super::outcome::{Counters, Event, Refusal, Refused, SocketKey, Ticket};
+use super::payload::Payload;
+use super::policy::Policy;
+use super::requests::Requests;
+
+/// Sends messages of copied and lent pieces over a kernel's ring, each with one end.
+///
+/// Messages of one socket go in the order in which they were queued. Nothing is handed over before
+/// `flush`; what is queued on one socket then goes as one request, as long as `Policy` lets it.
+///
+/// Dropped, it hands nothing more over and waits for nothing. Memory of its arena that the kernel may still
+/// read is unmapped, memory of the caller's own is leaked; `close` says how much.
+pub struct Sender<K: Kernel> {
+    // dropped first: a ring that is closed takes no more of the memory below
+    pub(super) kernel: K,
+    pub(super) connections: Vec<Option<Connection<K::Socket>>>,
+    /// By index the generation that the next connection there gets.
+    generations: Vec<u32>,
+    pub(super) requests: Requests,
+    /// Connections with messages that can be handed over, the one whose turn it is first.
+    pub(super) ready: VecDeque<u32>,
+    pub(super) events: VecDeque<Event>,
+    pub(super) counters: Counters,
+    pub(super) policy: Policy,
+    /// The arena's index among the registered buffers.
+    pub(super) buffer: Option<u16>,
+    /// Requests that are copied before memory that is charged is tried again.
+    pub(super) copies_left: u32,
+    /// The time of the last `tick`.
+    pub(super) now: u64,
+    /// Completions that are to come.
+    pub(super) owed: u64,
+    /// Entries were pushed that no call has handed over.
+    pub(super) has_pushed: bool,
+    /// Why nothing can be sent any more.
+    pub(super) gone: Option<Errno>,
+    mark: ForkMark,
+    pub(super) arena: Arena,
+}
+
+impl<K: Kernel> Sender<K> {
+    /// Makes a sender, and registers its arena, if the kernel lets it; otherwise it does without.
+    pub fn new(mut kernel: K, arena: Arena, policy: Policy) -> io::Result<Sender<K>> {
+        let (base, len_bytes) = arena.region();
+        // SAFETY: the region stays mapped until the arena and all leases are dropped, and then only after
+        // the kernel, which is dropped first; what was registered keeps its pages.
+        let buffer = unsafe { kernel.register(base, len_bytes) }.ok();
+        Ok(Sender {
+            kernel,
+            connections: Vec::new(),
+            generations: Vec::new(),
+            requests: Requests::new(),
+            ready: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            policy,
+            buffer,
+            copies_left: 0,
+            now: 0,
+            owed: 0,
+            has_pushed: false,
+            gone: None,
+            mark: ForkMark::new()?,
+            arena,
+        })
+    }
+
+    /// Takes a socket to send on. Whoever holds another descriptor of it must not send on that.
+    pub fn add(&mut self, socket: K::Socket) -> io::Result<SocketKey> {
+        let traits = self.kernel.traits(&socket)?;
+        let free = self.connections.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.connections.len());
+        if free.is_none() {
+            self.connections.push(None);
+            self.generations.push(0);
+        }
+        let key = SocketKey { index: index as u32, generation: self.generations[index] };
+        self.generations[index] += 1;
+        self.connections[index] = Some(Connection::new(key, socket, traits));
+        Ok(key)
+    }
+
+    /// The socket behind a key, to read from.
+    pub fn socket(&self, key: SocketKey) -> Option<&K::Socket> {
+        let index = self.index_of(key)?;
+        self.connections[index].as_ref()?.socket.as_ref()
+    }
+
+    /// Gives a socket back; `None` while a request on it has no result. Messages that are queued end; memory
+    /// that is still lent comes back as before.
+    pub fn remove(&mut self, key: SocketKey) -> Option<K::Socket> {
+        let index = self.index_of(key)?;
+        if self.connections[index].as_ref()?.results_owed > 0 {
+            return None;
+        }
+        self.abort(key);
+        let connection = self.connections[index].as_mut()?;
+        connection.has_ended = true;
+        let socket = connection.socket.take();
+        self.forget_if_over(index);
+        socket
+    }
+
+    /// Leases memory of the arena; `None` while there is no room.
+    pub fn lease(&mut self, len_bytes: usize) -> Option<Lease> {
+        self.arena.lease(len_bytes)
+    }
+
+    /// Begins a message on a socket.
+    pub fn message(&mut self, key: SocketKey) -> Message<'_, K> {
+        let index = match self.index_of(key) {
+            _ if self.mark.is_fork() => Err(Refusal::Fork),
+            Some(index) if self.takes_messages(index) => Ok(index),
+            _ => Err(Refusal::Gone),
+        };
+        Message::begin(self, index)
+    }
+
+    /// Queues a header, which is the caller's again at once, with a payload, which is lent.
+    pub fn send(
+        &mut self,
+        key: SocketKey,
+        header: &[u8],
+        payload: impl Into<Payload>,
+    ) -> Result<Ticket, Refused> {
+        self.message(key).copy(header).lend(payload).queue()
+    }
+
+    /// Takes a message back that was not handed over yet: what it would have lent, in order.
+    pub fn withdraw(&mut self, ticket: Ticket) -> Option<Vec<Payload>> {
+        let index = self.index_of(ticket.socket)?;
+        let connection = self.connections[index].as_mut()?;
+        let payloads = connection.withdraw(ticket.number, &mut self.arena)?;
+        self.counters.lent_bytes -= payloads.iter().map(|p| p.bytes().len() as u64).sum::<u64>();
+        self.forget_if_over(index);
+        Some(payloads)
+    }
+
+    /// What happened next, in order.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether headers and leases are in a registered buffer.
+    pub fn is_registered(&self) -> bool {
+        self.buffer.is_some()
+    }
+
+    /// The kernel, to reach what only it has.
+    pub fn kernel(&self) -> &K {
+        &self.kernel
+    }
+
+    /// Completions that are to come, results and notifications.
+    pub fn owed(&self) -> u64 {
+        self.owed
+    }
+
+    /// Whether messages wait for a flush that could hand them over.
+    pub fn has_work(&self) -> bool {
+        self.has_pushed || !self.ready.is_empty()
+    }
+
+    pub(super) fn is_fork(&self) -> bool {
+        self.mark.is_fork()
+    }
+
+    pub(super) fn index_of(&self, key: SocketKey) -> Option<usize> {
+        let index = key.index as usize;
+        let known = self.connections.get(index)?.as_ref()?;
+        (known.key == key).then_some(index)
+    }
+
+    pub(super) fn connection_mut(&mut self, index: usize) -> Option<&mut Connection<K::Socket>> {
+        self.connections.get_mut(index)?.as_mut()
+    }
+
+    fn takes_messages(&self, index: usize) -> bool {
+        self.gone.is_none() && self.connections[index].as_ref().is_some_and(|c| !c.has_ended)
+    }
+
+    /// Whether a socket holds as many messages as it may.
+    pub(super) fn is_crowded(&self, index: usize) -> bool {
+        let connection = self.connections[index].as_ref();
+        connection.is_some_and(|c| c.len() >= self.policy.socket_messages_max)
+    }
+
+    /// Whether so many bytes more may be lent on a socket. One payload that is above the bounds alone is
+    /// taken when nothing else is there.
+    pub(super) fn may_lend(&self, index: usize, len_bytes: u64) -> bool {
+        let within = |lent: u64, most: u64| lent == 0 || lent + len_bytes <= most;
+        let on_socket = self.connections[index].as_ref().map_or(0, |c| c.lent_bytes);
+        within(self.counters.lent_bytes, self.policy.lent_bytes_max)
+            && within(on_socket, self.policy.socket_lent_bytes_max)
+    }
+
+    /// Takes back the pieces of a message that is not queued yet: what it would have lent, in order.
+    pub(super) fn take_unfinished(&mut self, index: usize) -> Vec<Payload> {
+        let mut payloads = Vec::new();
+        let Some(connection) = self.connections.get_mut(index).and_then(Option::as_mut) else {
+            return payloads;
+        };
+        while connection.unfinished_pieces() > 0 {
+            let Some(piece) = connection.take_piece() else { break };
+            match piece.memory {
+                Held::Slot(slot) => self.arena.unstage(slot),
+                Held::Lent(payload) => {
+                    self.counters.lent_bytes -= piece.len_bytes as u64;
+                    payloads.push(payload);
+                }
+                Held::Staged(_) | Held::Nothing => {}
+            }
+        }
+        payloads.reverse();
+        payloads
+    }
+
+    /// A message was written.
+    pub(super) fn queued(&mut self, index: usize, len_bytes: u64, to: Option<SocketAddr>) -> Ticket {
+        let connection = self.connections[index].as_mut().expect("a message borrows its sender");
+        let number = connection.finish_message(len_bytes, to);
+        let socket = connection.key;
+        self.counters.messages += 1;
+        self.make_ready(index);
+        Ticket { socket, number }
+    }
+
+    /// Puts a connection on the list of those whose turn comes, if there is something to hand over.
+    pub(super) fn make_ready(&mut self, index: usize) {
+        if let Some(connection) = self.connections[index].as_mut()
+            && connection.can_flush()
+            && !connection.is_ready
+        {
+            connection.is_ready = true;
+            self.ready.push_back(index as u32);
+        }
+    }
+
+    /// A connection, and where what is over on it goes.
+    pub(super) fn with_sink<T>(
+        &mut self,
+        index: usize,
+        then: impl FnOnce(&mut Connection<K::Socket>, &mut Sink<'_>) -> T,
+    ) -> Option<T> {
+        let Sender { arena, events, counters, .. } = self;
+        let connection = self.connections.get_mut(index)?.as_mut()?;
+        Some(then(connection, &mut Sink { arena, events, counters }))
+    }
+
+    /// Forgets a connection whose socket was given back, once nothing of it is with the kernel.
+    pub(super) fn forget_if_over(&mut self, index: usize) {
+        let over = |c: &Connection<K::Socket>| c.socket.is_none() && c.len() == 0 && c.requests == 0;
+        if self.connections[index].as_ref().is_some_and(over) {
+            self.connections[index] = None;
+        }
+    }
+}
