@@ -47,11 +47,19 @@ pub mod sqe_flag {
 /// Flags that sends read from `ioprio` (`IORING_RECVSEND_*`, `IORING_SEND_*`).
 pub mod send_flag {
     names! {
-        /// Every flag up to 7.3.
+        /// Every flag up to 7.3, and the one that the proposal adds.
         NAMES: u16 {
             POLL_FIRST = 1, MULTISHOT = 2, FIXED_BUF = 4, REPORT_USAGE = 8, BUNDLE = 16,
-            VECTORIZED = 32,
+            VECTORIZED = 32, PER_IOVEC = 64,
         }
+    }
+}
+
+/// Flags of one element of a mixed send, as the proposal has them.
+pub mod element_flag {
+    names! {
+        /// Every flag.
+        NAMES: u16 { ZC = 1, FIXED = 2, }
     }
 }
 

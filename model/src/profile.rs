@@ -74,6 +74,9 @@ features! {
     LenSignChecked = "LEN_SIGN_CHECKED",
     /// `SINGLE_ISSUER | DEFER_TASKRUN` rings (6.1).
     DeferTaskrun = "DEFER_TASKRUN",
+    /// Each element of a vector says whether it is copied and whose memory it is (no kernel; the
+    /// proposal of `mixed`).
+    PerIovec = "PER_IOVEC",
 }
 
 impl Profile {

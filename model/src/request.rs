@@ -142,6 +142,9 @@ pub struct Request {
     pub waited: bool,
     /// Bytes it was asked to move.
     pub len_bytes: u64,
+    /// A mixed send announces its notification only if it took more bytes than these, those before
+    /// the first that is lent.
+    pub lends_from: Option<u64>,
 }
 
 impl Request {
@@ -158,6 +161,16 @@ impl Request {
         if let Some(counts) = self.may.bytes.as_mut().filter(|_| self.retries || self.is_async) {
             counts.least = counts.least.min(1);
         }
+    }
+
+    /// Whether `res` announces a notification.
+    pub fn announces(&self, res: Res) -> bool {
+        let lends = match (self.lends_from, res) {
+            (None, _) => true,
+            (Some(before), Res::Bytes(n)) => n > before,
+            (Some(_), Res::Err(_)) => false,
+        };
+        self.notice.is_some() && !self.cut && lends
     }
 
     /// Whether `res` cuts the chain behind it.

@@ -20,6 +20,8 @@ pub enum Source {
     Observed(&'static str),
     /// Assumed, for this reason.
     Assumed(&'static str),
+    /// A promise of this project's own, about what no kernel has: the text that explains it.
+    Contract(&'static str),
 }
 
 macro_rules! rules {
@@ -327,6 +329,47 @@ rules! {
     BufVectorInOne = "buf.vector-in-one", Kernel("io_uring/rsrc.c", "io_import_reg_vec", "6.18");
     /// An empty element of a registered vector is EFAULT.
     BufVectorNoEmpty = "buf.vector-no-empty", Kernel("io_uring/rsrc.c", "io_vec_fill_bvec", "6.18");
+
+    // mixed: the mixed vectored send, whatever it is made of.
+
+    /// A mixed send posts one result, whatever it is made of.
+    MixedOneResult = "mixed.one-result", Contract("mixed/PROPOSAL.md");
+    /// The result counts the bytes that were accepted: a prefix of the segments, one after the other.
+    MixedPrefix = "mixed.prefix", Contract("mixed/PROPOSAL.md");
+    /// A mixed send that reports an error has sent not a byte.
+    MixedErrorSendsNothing = "mixed.error-sends-nothing", Contract("mixed/PROPOSAL.md");
+    /// A mixed send fails only for a cause: its memory, its socket, a limit, a flag, a cancel, or its chain.
+    MixedErrorNeedsCause = "mixed.error-needs-cause", Contract("mixed/PROPOSAL.md");
+    /// A result of zero means that there was nothing to send.
+    MixedZeroIsEmpty = "mixed.zero-is-empty", Contract("mixed/PROPOSAL.md");
+    /// With MSG_WAITALL a count is short only for a cause that would have been an error.
+    MixedWaitallWhole = "mixed.waitall-whole", Contract("mixed/PROPOSAL.md");
+    /// A mixed send that cannot be meant, or has a segment outside of its buffer, is refused as a whole.
+    MixedRefusedWhole = "mixed.refused-whole", Contract("mixed/PROPOSAL.md");
+    /// A copied segment is the caller's again at the result at the latest: what is written there later is not sent.
+    MixedCopyIsYours = "mixed.copy-is-yours", Contract("mixed/PROPOSAL.md");
+    /// A zero-copy segment is lent until the notification, and no longer: what is written there later is not sent.
+    MixedLentUntilNotif = "mixed.lent-until-notif", Contract("mixed/PROPOSAL.md");
+    /// A mixed send announces and posts a notification exactly if a zero-copy byte was accepted.
+    MixedNotifiesIffLent = "mixed.notifies-iff-lent", Contract("mixed/PROPOSAL.md");
+    /// A mixed send has one notification for all its segments, behind its result.
+    MixedOneNotif = "mixed.one-notif", Contract("mixed/PROPOSAL.md");
+    /// The notification says something of copies only where that was asked for.
+    MixedUsageWhenAsked = "mixed.usage-when-asked", Contract("mixed/PROPOSAL.md");
+    /// The result comes, and the notification that it announced.
+    MixedCompletionsCome = "mixed.completions-come", Contract("mixed/PROPOSAL.md");
+    /// Nothing else's bytes lie between the bytes of a mixed send.
+    MixedTogether = "mixed.together", Contract("mixed/PROPOSAL.md");
+    /// Bytes of a mixed send lie behind those of all that ended before it was submitted, or is before it in its chain.
+    MixedInOrder = "mixed.in-order", Contract("mixed/PROPOSAL.md");
+    /// What was accepted arrives, unless the connection is reset.
+    MixedAcceptedArrives = "mixed.accepted-arrives", Contract("mixed/PROPOSAL.md");
+    /// On a datagram socket a mixed send is one datagram, or none.
+    MixedOneDatagram = "mixed.one-datagram", Contract("mixed/PROPOSAL.md");
+    /// A mixed send that fails, a short count with MSG_WAITALL included, cuts the chain behind it.
+    MixedFailureCuts = "mixed.failure-cuts", Contract("mixed/PROPOSAL.md");
+    /// A mixed send that succeeds lets the chain go on.
+    MixedGoesOn = "mixed.goes-on", Contract("mixed/PROPOSAL.md");
 }
 
 impl Rule {
@@ -352,6 +395,7 @@ impl fmt::Display for Source {
             Source::Header(file, symbol) => write!(f, "{file} {symbol}"),
             Source::Observed(releases) => write!(f, "observed on {releases}"),
             Source::Assumed(reason) => write!(f, "assumed: {reason}"),
+            Source::Contract(text) => write!(f, "our own: {text}"),
         }
     }
 }

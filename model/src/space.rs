@@ -41,6 +41,8 @@ pub struct Segment {
     pub oldest: Generation,
     /// The newest contents that the kernel may have taken.
     pub newest: Generation,
+    /// A zero-copy send refers to it; only elements of a mixed send differ in this.
+    pub lent: bool,
 }
 
 /// The regions of a program at one time.
@@ -101,6 +103,7 @@ impl Space<'_> {
                 len_bytes: take,
                 oldest: generation,
                 newest: generation,
+                lent: true,
             });
             at += take;
             left -= take;

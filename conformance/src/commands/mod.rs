@@ -11,6 +11,7 @@ pub mod worker;
 use std::io;
 use std::path::Path;
 
+use uringspec_model::kernels;
 use uringspec_model::profile::Profile;
 
 use crate::case::check_witnesses;
@@ -76,15 +77,19 @@ fn rings_words(kinds: &[&str]) -> String {
 /// A profile by name, or from a file with a `profile` line.
 fn profile(name: Option<&str>) -> Result<Profile, String> {
     match name {
-        None | Some("6.18") => Ok(Profile::v6_18()),
+        None => Ok(Profile::v6_18()),
         Some(name) if Path::new(name).is_file() => {
             let file = std::fs::File::open(name).map_err(|error| format!("{name}: {error}"))?;
             let log = log::read(name, io::BufReader::new(file)).map_err(|error| error.to_string())?;
             log.profile
                 .ok_or_else(|| format!("{name}: no profile, expected a line {{\"v\":1,\"profile\":…}}"))
         }
-        Some(name) => {
-            Err(format!("no profile {name}, expected 6.18 or a file with a line {{\"v\":1,\"profile\":…}}"))
-        }
+        Some(name) => kernels::named(name).ok_or_else(|| {
+            let names: Vec<&str> = kernels::names().collect();
+            format!(
+                "no profile {name}, expected {} or a file with a line {{\"v\":1,\"profile\":…}}",
+                names.join(", ")
+            )
+        }),
     }
 }

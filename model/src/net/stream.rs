@@ -419,16 +419,16 @@ impl Stream {
     /// The caller rewrote a region: bytes that lie in it and were not copied yet are the new ones.
     pub fn rewritten(&mut self, region: RegionId, now: Generation) {
         for writer in &mut self.writers {
-            let (surely_new, surely_old) = if writer.send.zero_copy {
-                (writer.holds == Holds::Surely, writer.holds == Holds::No && writer.is_settled())
-            } else {
-                (writer.accepted.1 == 0, writer.is_settled())
-            };
-            let touched = writer.send.segments.iter_mut().filter(|s| s.region == Some(region));
-            for Segment { oldest, newest, .. } in touched.filter(|_| !surely_old) {
-                *newest = now;
-                if surely_new {
-                    *oldest = now;
+            let lent = (writer.holds == Holds::Surely, writer.holds == Holds::No && writer.is_settled());
+            let copied = (writer.accepted.1 == 0, writer.is_settled());
+            let zero_copy = writer.send.zero_copy;
+            for segment in writer.send.segments.iter_mut().filter(|s| s.region == Some(region)) {
+                let (surely_new, surely_old) = if zero_copy && segment.lent { lent } else { copied };
+                if !surely_old {
+                    segment.newest = now;
+                }
+                if surely_new && !surely_old {
+                    segment.oldest = now;
                 }
             }
         }

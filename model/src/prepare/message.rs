@@ -8,25 +8,23 @@ use crate::abi::{self, UIO_MAXIOV, errno};
 use crate::rules::Rule;
 use crate::space::{UserMemory, is_user_range};
 
-/// Addresses and lengths.
-type Ranges = Vec<(u64, u64)>;
+/// Address and number of elements of an array.
+type Vector = (u64, u64);
 
 /// Bytes of a `struct user_msghdr`.
 const MSGHDR_BYTES: usize = 56;
 
-/// Reads a message header and its iovecs, and whether its control data are longer than may be; adds
-/// to `errors` what is wrong with them. The error is
-/// what the model does not cover.
+/// Reads a message header: where its array is, and whether its control data are longer than may be; adds
+/// to `errors` what is wrong with it. The error is what the model does not cover.
 pub(super) fn message(
     addr: u64,
-    fixed: bool,
     memory: &impl UserMemory,
     errors: &mut Errors,
-) -> Result<(Ranges, bool), &'static str> {
+) -> Result<(Vector, bool), &'static str> {
     let mut header = [0; MSGHDR_BYTES];
     if memory.read(addr, &mut header).is_err() {
         errors.refuse_if(true, errno::EFAULT, Rule::MsgHeaderReadable);
-        return Ok((Vec::new(), false));
+        return Ok(((0, 0), false));
     }
     let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
     let (name, name_len, iov, count, control_len) =
@@ -35,7 +33,7 @@ pub(super) fn message(
     let long_control = control_len > i32::MAX as u64;
     errors.refuse_if(count > UIO_MAXIOV, errno::EMSGSIZE, Rule::MsgAtMost1024);
     if !errors.0.is_empty() {
-        return Ok((Vec::new(), false));
+        return Ok(((0, 0), false));
     }
     if name != 0 && name_len > 0 {
         return Err("a message with a name");
@@ -43,7 +41,7 @@ pub(super) fn message(
     if control_len != 0 && !long_control {
         return Err("a message with control data");
     }
-    Ok((iovecs(iov, count, fixed, memory, errors)?, long_control))
+    Ok(((iov, count), long_control))
 }
 
 /// Reads an array of at most 1024 iovecs; adds to `errors` what is wrong with it.

@@ -7,6 +7,7 @@
 //! Source: `io_init_req` in `io_uring/io_uring.c`; `io_sendmsg_prep`, `io_send_zc_prep` in
 //! `io_uring/net.c`, 6.18.
 
+mod element;
 mod message;
 mod send;
 mod write;
@@ -91,7 +92,11 @@ pub struct SendPlan {
     pub is_vector: bool,
     /// Its registered vector is looked up before anything is asked of the socket (`io_sendmsg_zc`).
     pub imports_first: bool,
+    /// What each of the ranges says of itself, in a mixed send; otherwise empty.
+    pub elements: Vec<Element>,
 }
+
+pub use element::Element;
 
 impl SendPlan {
     /// Bytes of all ranges.
@@ -99,13 +104,13 @@ impl SendPlan {
         self.ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add)
     }
 
-    /// Pages that the ranges touch, each range for itself.
+    /// Pages that the ranges touch, each range for itself; of a mixed send, those that are lent.
     pub fn pages(&self) -> u64 {
         let touched = |(addr, len): &(u64, u64)| match len {
             0 => 0,
             _ => (addr.saturating_add(len - 1)) / abi::PAGE_BYTES - addr / abi::PAGE_BYTES + 1,
         };
-        self.ranges.iter().map(touched).fold(0, u64::saturating_add)
+        self.lent().map(touched).fold(0, u64::saturating_add)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Preparing a send.
 
-use super::message::message;
-use super::{Errors, Plan, Prepared, Retry, SendPlan};
-use crate::abi::{self, errno, msg, op, send_flag, sqe_flag};
+use super::message::{iovecs, message};
+use super::{Errors, Plan, Prepared, Retry, SendPlan, element};
+use crate::abi::{self, UIO_MAXIOV, errno, msg, op, send_flag, sqe_flag};
 use crate::notice::Notice;
 use crate::profile::{Feature, Profile};
 use crate::rules::Rule;
@@ -11,10 +11,10 @@ use crate::sqe::Sqe;
 
 /// The flags in `ioprio` that an opcode takes.
 fn send_flags(sqe: &Sqe, profile: &Profile) -> u16 {
-    use Feature::{ReportUsage, SendFixed, SendVectorized, SendmsgZcFixed};
+    use Feature::{PerIovec, ReportUsage, SendFixed, SendVectorized, SendmsgZcFixed};
     let when = |feature, flag| if profile.has(feature) { flag } else { 0 };
     let vectorized = when(SendVectorized, send_flag::VECTORIZED);
-    let usage = when(ReportUsage, send_flag::REPORT_USAGE);
+    let usage = when(ReportUsage, send_flag::REPORT_USAGE) | when(PerIovec, send_flag::PER_IOVEC);
     send_flag::POLL_FIRST
         | vectorized
         | match sqe.opcode {
@@ -55,10 +55,21 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
     let sign_checked = !zero_copy && profile.has(Feature::LenSignChecked);
     errors.refuse_if(sign_checked && sqe.len > i32::MAX as u32, errno::EINVAL, Rule::SendLenSign);
 
-    let uncovered_flags = sqe.ioprio & (send_flag::BUNDLE | send_flag::VECTORIZED);
+    let mixed = unknown_flags == 0 && sqe.ioprio & send_flag::PER_IOVEC != 0;
+    let vectorized = !vectored && sqe.ioprio & send_flag::VECTORIZED != 0;
+    let fixed = (sqe.ioprio & send_flag::FIXED_BUF != 0).then_some(sqe.buf_index);
+    if vectorized && fixed.is_some() {
+        let takes_both = zero_copy && profile.has(Feature::NotifUserData);
+        errors.refuse_if(!takes_both, errno::EINVAL, Rule::SendFlagsKnown);
+    }
+    if mixed {
+        // every element says for itself where it lies
+        let twice = fixed.is_some() || sqe.buf_index != 0;
+        errors.refuse_if(twice || !(vectored || vectorized), errno::EINVAL, Rule::MixedRefusedWhole);
+    }
+    let uncovered_flags = sqe.ioprio & send_flag::BUNDLE;
     let uncovered_msg = sqe.op_flags & !(msg::WAITALL | msg::DONTWAIT | msg::NOSIGNAL | msg::MORE);
-    if errors.0.is_empty() && uncovered_flags != 0 && !(vectored && uncovered_flags == send_flag::VECTORIZED)
-    {
+    if errors.0.is_empty() && uncovered_flags != 0 {
         return Prepared::NotModelled(abi::flag_names(send_flag::NAMES, uncovered_flags));
     }
     if errors.0.is_empty() && uncovered_msg != 0 {
@@ -68,14 +79,27 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
         return Prepared::NotModelled("a destination address".into());
     }
 
-    let fixed = (sqe.ioprio & send_flag::FIXED_BUF != 0).then_some(sqe.buf_index);
     let mut long_control = false;
-    let ranges = if vectored {
-        match message(sqe.addr, fixed.is_some(), memory, &mut errors) {
-            Ok((ranges, too_long)) => {
-                long_control = too_long;
-                ranges
+    let mut elements = Vec::new();
+    let ranges = if vectored || vectorized {
+        let vector = if vectored {
+            message(sqe.addr, memory, &mut errors)
+        } else {
+            errors.refuse_if(u64::from(sqe.len) > UIO_MAXIOV, errno::EINVAL, Rule::WriteAtMost1024);
+            Ok(((sqe.addr, sqe.len.into()), false))
+        };
+        let read = vector.and_then(|((addr, count), too_long)| {
+            long_control = too_long;
+            if mixed {
+                let (ranges, said) = element::elements(addr, count, memory, &mut errors);
+                elements = said;
+                return Ok(ranges);
             }
+            let count = if count > UIO_MAXIOV { 0 } else { count };
+            iovecs(addr, count, fixed.is_some(), memory, &mut errors)
+        });
+        match read {
+            Ok(ranges) => ranges,
             Err(what) if errors.0.is_empty() => return Prepared::NotModelled(what.into()),
             Err(_) => Vec::new(),
         }
@@ -85,6 +109,9 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
         errors.refuse_if(outside, errno::EFAULT, Rule::SendMemoryReadable);
         vec![(sqe.addr, if fixed.is_some() { u64::from(sqe.len) } else { len })]
     };
+    // a mixed send has a notice only for bytes that it lends
+    let lends = elements.iter().any(|e| e.lent);
+    let notice = notice.filter(|_| !mixed || (lends && errors.0.is_empty()));
     if !errors.0.is_empty() {
         return Prepared::Refused { errors: errors.0, notice };
     }
@@ -105,7 +132,8 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
         seeks: false,
         is_write: false,
         long_control,
-        is_vector: vectored,
-        imports_first: vectored && zero_copy && fixed.is_some(),
+        is_vector: vectored || vectorized,
+        imports_first: (vectored || vectorized) && zero_copy && fixed.is_some(),
+        elements,
     }))
 }

@@ -54,5 +54,6 @@ pub(super) fn prepare_write(sqe: &Sqe, memory: &impl UserMemory) -> Prepared {
         long_control: false,
         is_vector: sqe.opcode == op::WRITEV,
         imports_first: false,
+        elements: Vec::new(),
     }))
 }

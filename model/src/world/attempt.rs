@@ -88,7 +88,7 @@ impl World<'_> {
     /// What the first try of a send may come to.
     fn try_send(&mut self, id: RequestId, plan: &SendPlan) -> May {
         let table_at = self.state.rings[usize::from(self.request(id).ring.0)].changed_at;
-        if plan.fixed.is_some() && self.request(id).late && table_at > self.request(id).born_at {
+        if plan.is_fixed() && self.request(id).late && table_at > self.request(id).born_at {
             self.give_up("a table that changed while a request was queued");
             return May::default();
         }
@@ -148,9 +148,12 @@ impl World<'_> {
 
     /// The error of a request that names registered memory which is not there.
     pub(super) fn check_registered(&self, id: RequestId, plan: &SendPlan) -> Option<(Errno, Rule)> {
-        let index = plan.fixed.filter(|_| !self.request(id).imported)?;
         let ring = usize::from(self.request(id).ring.0);
         let buffers = &self.state.rings[ring].buffers;
+        if let Some(missing) = plan.missing(buffers) {
+            return Some(missing);
+        }
+        let index = plan.fixed.filter(|_| !self.request(id).imported)?;
         if let Err(missing) = buffers.lookup(index) {
             return Some(missing);
         }
@@ -213,10 +216,7 @@ impl World<'_> {
         if refusal_comes {
             may.errors.push((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
         }
-        let mut segments = Vec::new();
-        for (addr, len) in &plan.ranges {
-            self.space().segments(*addr, *len, &mut segments);
-        }
+        let segments = plan.segments(self.space());
         let is_async = self.request(id).is_async || self.request(id).late;
         let user_data = self.request(id).user_data;
         let mut beside = self.state.beside.clone();
@@ -321,10 +321,7 @@ impl World<'_> {
         };
         may.waiting &= !comes_to_room;
         if mapped > 0 {
-            let mut segments = Vec::new();
-            for (addr, len) in &plan.ranges {
-                self.space().segments(*addr, *len, &mut segments);
-            }
+            let mut segments = plan.segments(self.space());
             if self.request(id).late {
                 let born = self.request(id).born.clone();
                 for segment in &mut segments {
@@ -482,6 +479,7 @@ mod tests {
             long_control: false,
             is_vector: false,
             imports_first: false,
+            elements: Vec::new(),
         };
         assert_eq!(first_try(10, Room::Enough, &plan, false), May::exactly(10, Rule::SendWholeWhenRoom));
         assert!(first_try(10, Room::None, &plan, false).waiting);

@@ -75,11 +75,12 @@ impl World<'_> {
 
     /// Charges a send that was prepared: how many pages, or how it is refused.
     pub(super) fn lock_for_send(&mut self, plan: &SendPlan) -> Result<u32, (Errno, Rule)> {
-        if plan.notice.is_none() || plan.fixed.is_some() {
+        let charged = plan.unregistered_bytes();
+        if plan.notice.is_none() || plan.fixed.is_some() || (charged == 0 && !plan.elements.is_empty()) {
             return Ok(0);
         }
         let Some((least, most)) = self.lockable(true) else { return Ok(0) };
-        let pages = send_pages(plan.len_bytes());
+        let pages = send_pages(charged);
         let fits = pages <= least || self.has_fault(Fault::LockedUnlimited);
         if !fits && (pages <= most || !self.law.profile.has(Feature::PrepLocks)) {
             self.give_up("a zero-copy send that may or may not be more than may be locked");

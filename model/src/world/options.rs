@@ -62,7 +62,6 @@ impl World<'_> {
     }
 
     fn propose(&self, id: RequestId, request: &Request, wide: bool, into: &mut Vec<Decision>) {
-        let announces = request.notice.is_some() && !request.cut;
         if request.phase != Phase::Done || wide {
             let mut results = request.may.classes(request.len_bytes);
             results.extend(self.counts_taken(id, request));
@@ -82,6 +81,7 @@ impl World<'_> {
             results.sort_unstable();
             results.dedup();
             for res in results {
+                let announces = request.announces(res);
                 into.push(Decision::Complete { request: id, res, more: announces });
                 if wide {
                     into.push(Decision::Complete { request: id, res, more: !announces });

@@ -47,9 +47,10 @@ impl World<'_> {
         if let Some(socket) = request.socket {
             self.judge_on_socket(id, socket, res)?;
         }
-        let announces = request.notice.is_some() && !request.cut;
+        let announces = request.announces(res);
         let rule = match (request.notice.is_some(), res.is_err()) {
             _ if request.cut => Rule::LinkCutIsSingle,
+            _ if request.lends_from.is_some() => Rule::MixedNotifiesIffLent,
             (true, true) => Rule::ZcErrorStillNotifies,
             (true, false) => Rule::ZcMoreAnnounces,
             (false, _) => Rule::ZcNoNoticeNoMore,
@@ -111,6 +112,9 @@ impl World<'_> {
         self.cancel_ended(id, res);
         self.target_ended(id, res);
         let request = self.request_mut(id);
+        if request.lends_from.is_some() && !request.announces(res) {
+            request.notice = None;
+        }
         request.phase = Phase::Done;
         request.may = May::default();
         let (socket, behind, hard, cut) = (request.socket, request.behind, request.hard, request.cut);

@@ -108,6 +108,7 @@ impl World<'_> {
             late: false,
             waited: false,
             len_bytes: 0,
+            lends_from: None,
         };
         let mut refused = false;
         match prepared {
@@ -124,7 +125,8 @@ impl World<'_> {
                     request.retries = send.retry == Retry::UntilAll;
                     request.never_waits = send.retry == Retry::Never;
                     request.polls_first = send.poll_first;
-                    request.fixed = send.fixed.is_some();
+                    request.fixed = send.is_fixed();
+                    request.lends_from = send.lends_from();
                     request.is_write = send.is_write;
                     if send.poll_first {
                         request.born.clone_from(&self.state.generations);
@@ -235,6 +237,10 @@ impl World<'_> {
         let request = self.request_mut(id);
         request.cut = true;
         request.silent = false;
+        if request.lends_from.is_some() {
+            // it lent nothing
+            request.notice = None;
+        }
         if silently {
             self.hit(Rule::SkipCutsSilently);
             request_is_over(self.request_mut(id));

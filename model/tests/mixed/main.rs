@@ -1,0 +1,4 @@
+//! The mixed send on the model: every small one, lowered in every way, keeps its contract.
+
+mod proof;
+mod space;
