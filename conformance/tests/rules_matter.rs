@@ -104,8 +104,10 @@ fn every_fault_is_noticed_by_a_case() {
 fn every_rule_is_held_up_by_a_case() {
     let cases = cases();
     let names = |case: &&Loaded, rule: Rule| case.case.rules.iter().any(|name| name.text == rule.id());
+    // the contract of mixed sends is held up by tests of its own, beside the model
     let idle: Vec<&str> = Rule::ALL
         .iter()
+        .filter(|rule| rule.area() != "mixed")
         .filter(|rule| {
             let mut naming = cases.iter().filter(|case| names(case, **rule));
             !naming.any(|case| notices(case, Some(Mutation::Off(**rule))))

@@ -73,6 +73,8 @@ fn has(feature: Feature, opcodes: u8) -> Result<bool, Skip> {
             let addr = EMPTY_IOVEC.as_ptr().expose_provenance() as u64;
             accepts(Sqe { ioprio: send_flag::VECTORIZED, addr, len: 1, ..send }, opcodes)
         }
+        // no kernel has it, whatever one may come to do with the flag
+        Feature::PerIovec => Ok(false),
         Feature::NotifUserData => accepts(Sqe { addr3: 2, ..send_zc }, opcodes),
         Feature::SendFixed => accepts(Sqe { ioprio: send_flag::FIXED_BUF, ..send }, opcodes),
         Feature::LenSignChecked => Ok(!accepts(Sqe { len: 1 << 31, ..send }, opcodes)?),

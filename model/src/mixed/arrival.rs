@@ -108,7 +108,7 @@ fn stream(judge: &Judge<'_, '_>, socket: SocketId, complete: bool) -> Result<(),
         let rule = rule.unwrap_or(Rule::MixedPrefix);
         return judge.contract.hold(false, at, rule, &format!("byte {position} that the peer read"));
     }
-    let reset = judge.contract.program.steps.iter().any(|s| *s == Step::ResetPeer { socket });
+    let reset = judge.contract.program.steps.contains(&Step::ResetPeer { socket });
     let Some(drained) = judge.drained.get(&socket).filter(|_| complete && !reset) else { return Ok(()) };
     for (writer, read) in writers.iter().zip(&read) {
         let ended = judge.seen[writer.index].result.is_some_and(|(at, _)| at.step <= drained.step);

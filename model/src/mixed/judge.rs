@@ -67,6 +67,8 @@ pub(super) fn judge(contract: &Contract<'_>, trace: &Trace) -> Result<(), Broken
             What::Received(received) => judge.reads.push(Read { at, received }),
             What::GaveUp => judge.gave_up = true,
             What::Room(_) | What::Overflow { .. } | What::PeerEnded { .. } => {}
+            // when bytes leave, and how often, is no promise of a send
+            What::Acked { .. } | What::SentAgain(_) => continue,
         }
     }
     if trace.end == Ending::Complete {

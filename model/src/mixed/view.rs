@@ -111,8 +111,13 @@ impl View {
         Until::Seen(lowered.collect())
     }
 
-    /// A run of an added region as its bytes.
-    fn as_bytes(&self, run: &Run) -> Run {
+    /// What was read, with runs of added regions as their bytes.
+    fn as_bytes(&self, received: &Received) -> Received {
+        let runs = received.runs.iter().map(|run| self.run_as_bytes(run)).collect();
+        Received { socket: received.socket, runs }
+    }
+
+    fn run_as_bytes(&self, run: &Run) -> Run {
         let Run::Stamped { region, generation, offset, len_bytes } = run else { return run.clone() };
         let added = usize::from(region.0).checked_sub(self.added.0).and_then(|i| self.added.1.get(i));
         let Some(added) = added else { return run.clone() };
@@ -178,9 +183,12 @@ impl Reader<'_> {
             }
             What::Cqe(cqe) => self.completion(seen.step, *cqe),
             What::Received(received) => {
-                let runs = received.runs.iter().map(|run| self.view.as_bytes(run)).collect();
-                let received = Received { socket: received.socket, runs };
-                self.seen.push(Seen { step: seen.step, what: What::Received(received) });
+                let what = What::Received(self.view.as_bytes(received));
+                self.seen.push(Seen { step: seen.step, what });
+            }
+            What::SentAgain(again) => {
+                let what = What::SentAgain(self.view.as_bytes(again));
+                self.seen.push(Seen { step: seen.step, what });
             }
             other => self.seen.push(Seen { step: seen.step, what: other.clone() }),
         }

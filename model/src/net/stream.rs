@@ -11,7 +11,6 @@ use crate::cqe::Res;
 use crate::memory::{Generation, RegionId};
 use crate::request::RequestId;
 use crate::rules::Rule;
-use crate::space::Segment;
 use crate::trace::RoomReport;
 
 /// Whether a send of a certain length is accepted whole.

@@ -2,3 +2,4 @@
 
 mod proof;
 mod space;
+mod wrong;

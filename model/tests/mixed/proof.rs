@@ -142,16 +142,11 @@ fn parts() -> Vec<Part> {
     for around in Around::ALL {
         for waits_for_all in [false, true] {
             for defers in [false, true] {
-                // what a chain or a rewrite does to one segment it does to each, and only where any count
-                // may be taken does it matter whether the rest is waited for
+                // what a chain, a cancel or a rewrite does to one segment it does to each, and only where
+                // any count may be taken does it matter whether the rest is waited for
                 let most = match around {
-                    Around::Rewritten | Around::Chain => 2,
                     Around::Unknown if !defers => 3,
-                    Around::Datagram | Around::Gate | Around::Cancelled | Around::Reset
-                        if waits_for_all && !defers =>
-                    {
-                        3
-                    }
+                    Around::Datagram | Around::Gate | Around::Reset if waits_for_all && !defers => 3,
                     _ => 2,
                 };
                 parts.push(Part { around, most, waits_for_all, defers });
@@ -271,7 +266,8 @@ fn every_mistake_of_a_mixed_lowering_is_noticed() {
         staged NotificationKept: mixed.notifies-iff-lent
         copy SegmentsSwapped: mixed.prefix
         linked SegmentsSwapped: mixed.prefix
-        staged-fixed FixedAcrossTwo: mixed.error-needs-cause"#]].assert_eq(&found.join("\n"));
+        staged-fixed FixedAcrossTwo: mixed.error-needs-cause"#]]
+    .assert_eq(&found.join("\n"));
 }
 
 #[test]
