@@ -247,6 +247,10 @@ fn place(
         ranges.push(range(PieceDraft::default(), around.memory));
     }
     let vectored = matches!(sqe.opcode, op::SENDMSG | op::SENDMSG_ZC | op::WRITEV);
+    if let Some((_, buffer)) = buffer.filter(|_| faulty && vectored && ranges.len() == 1) {
+        // what is right comes first
+        ranges.insert(0, (buffer.addr, 1));
+    }
     if faulty && !fixed {
         // the last piece, so that what lies before it can be sent
         let at = if vectored { ranges.len() - 1 } else { 0 };
@@ -257,7 +261,11 @@ fn place(
         // a message may have no pieces at all
         let count = if draft.flags & bit::NO_PIECES == bit::NO_PIECES { 0 } else { ranges.len() };
         ranges.truncate(count);
-        let wrong = Header::of(oddity, draft.detail);
+        let wrong = match Header::of(oddity, draft.detail) {
+            // what `WRITEV` has none of
+            Header::NameLength | Header::ControlLength if sqe.opcode == op::WRITEV => Header::TooMany,
+            wrong => wrong,
+        };
         if sqe.opcode == op::WRITEV {
             sqe.addr = around.memory.iovecs(&ranges, wrong);
             sqe.len = if wrong == Header::TooMany { 1025 } else { count as u32 };

@@ -83,6 +83,8 @@ bitflags! {
         const TABLES = 1 << 35;
         /// Send buffers of other sizes.
         const SNDBUF = 1 << 36;
+        /// A user that may lock little memory.
+        const MEMLOCK = 1 << 37;
 
         /// Sends on the far end of a socket.
         const FAR = 1 << 48;

@@ -99,7 +99,13 @@ impl Draft {
 
     /// The program, with what is allowed here.
     pub fn resolve_with(&self, allowed: Features) -> Program {
-        resolve::resolve(self, Features::from_bits_truncate(self.features) & allowed)
+        resolve::resolve(self, self.mask() & allowed)
+    }
+
+    /// Half of all masks have half of the features, the others three quarters: some things need many.
+    fn mask(&self) -> Features {
+        let more = if self.features >> 63 == 1 { self.features.rotate_left(24) } else { 0 };
+        Features::from_bits_truncate(self.features | more)
     }
 }
 

@@ -104,7 +104,8 @@ fn flip(detail: u8, sqe: &mut Sqe) {
         6 if vectored => sqe.off = 1 << bit,
         7 if vectored => sqe.file_index = 1 << bit,
         7 if sends => sqe.file_index = 0x1_0000 << (bit % 16),
-        8 if sends || sqe.opcode == op::NOP => sqe.ioprio |= 0x40 << (bit % 10),
+        6..=11 if sqe.opcode == op::NOP => sqe.ioprio |= 1 << (bit % 16),
+        8 if sends => sqe.ioprio |= 0x40 << (bit % 10),
         9 if sends && !zero_copy => sqe.ioprio |= send_flag::REPORT_USAGE,
         // MULTISHOT is of no use to a send
         10 if sends => sqe.ioprio |= send_flag::MULTISHOT,

@@ -49,13 +49,13 @@ fn kind(number: u8) -> Kind {
         0..=12 => Kind::Submit,
         13 => Kind::Reap,
         14 => Kind::ReapSeen,
-        15 | 16 => Kind::ReapNow,
+        15 => Kind::ReapNow,
         17 => Kind::Fence,
         18 => Kind::Drain,
         19 | 20 => Kind::DrainSome,
         21 => Kind::Settle,
         22 | 23 => Kind::Rewrite,
-        24 => Kind::Reset,
+        16 | 24 => Kind::Reset,
         25 => Kind::Close,
         26 => Kind::Shutdown,
         27 => Kind::Register,
@@ -133,7 +133,8 @@ pub(super) fn resolve(draft: &Draft, features: Features) -> Program {
     }
     resolver.end();
     let Resolver { memory, steps, .. } = resolver;
-    Program { rings, sockets, regions: memory.finish(), steps, ..Program::default() }
+    let limits = setup::limits(draft, features);
+    Program { limits, rings, sockets, regions: memory.finish(), steps }
 }
 
 impl RingState {
@@ -199,8 +200,7 @@ impl Resolver<'_> {
                 self.steps.push(Step::Rewrite { region });
             }
             Kind::Reset if has(Features::RESET) && !self.sockets[socket].reset => {
-                self.steps.push(Step::ResetPeer { socket: id });
-                self.sockets[socket].reset = true;
+                self.reset(socket, ring, draft);
             }
             Kind::Close if has(Features::CLOSE) && !self.sockets[socket].closed => {
                 self.steps.push(Step::CloseOwn { socket: id });
@@ -317,6 +317,19 @@ impl Resolver<'_> {
         let rests = self.sockets.iter().all(Wire::rests) && self.rings[ring].left == 0;
         let until = if rests { until } else { Until::Now };
         self.steps.push(Step::Reap { ring: RingId(ring as u8), until });
+    }
+
+    /// The peer of this socket resets, or mostly that of one where something waits.
+    fn reset(&mut self, socket: usize, ring: usize, draft: &StepDraft) {
+        let waits = |at: &usize| self.sockets[*at].waiting > 0 && !self.sockets[*at].reset;
+        let busy = (0..self.sockets.len()).find(waits).filter(|_| draft.amount >= 64);
+        let socket = busy.unwrap_or(socket);
+        if draft.amount % 2 == 1 {
+            // what was sent before is known then
+            self.reap(ring, Until::Now);
+        }
+        self.steps.push(Step::ResetPeer { socket: SocketId(socket as u16) });
+        self.sockets[socket].reset = true;
     }
 
     fn fence(&mut self, ring: usize) {

@@ -1,7 +1,7 @@
 //! The rings and sockets of a draft.
 
 use uringspec_model::abi::setup;
-use uringspec_model::program::{Lane, RingSetup, SocketKind, SocketSetup, SocketState};
+use uringspec_model::program::{Lane, Limits, RingSetup, SocketKind, SocketSetup, SocketState};
 
 use super::{Draft, Features};
 
@@ -11,6 +11,16 @@ const SQ_ENTRIES: &[u32] = &[8, 16, 64, 8, 16, 32];
 const SQ_ENTRIES_FEW: u32 = 8;
 /// Sizes that send buffers are asked for; the kernel doubles them.
 const SNDBUF_BYTES: &[u32] = &[2304, 8192, 32_768, 65_536, 212_992];
+
+/// What a normal user may lock; rings and tables have to fit as well.
+const MEMLOCK_BYTES: &[u64] = &[64 << 10, 1 << 20];
+
+/// Mostly there are no limits, and who runs the program may lock what it likes.
+pub(super) fn limits(draft: &Draft, features: Features) -> Limits {
+    let at = usize::from(draft.rings >> 4).checked_sub(16 - MEMLOCK_BYTES.len());
+    let memlock_bytes = at.map(|at| MEMLOCK_BYTES[at]).filter(|_| features.contains(Features::MEMLOCK));
+    Limits { memlock_bytes, unprivileged: memlock_bytes.is_some() }
+}
 
 pub(super) fn rings(draft: &Draft, features: Features) -> Vec<RingSetup> {
     let overflows = features.contains(Features::OVERFLOW) && draft.entries & 0xc0 == 0xc0;
@@ -42,7 +52,7 @@ fn socket(byte: u8, odd: bool, features: Features) -> SocketSetup {
     let has = |feature| features.contains(feature);
     let (v4, v6) = (SocketKind::Tcp4, SocketKind::Tcp6);
     let (kind, lane) = match byte % 16 {
-        3..=5 if has(Features::GATE) => (v4, Lane::Gate),
+        1..=5 if has(Features::GATE) => (v4, Lane::Gate),
         6 | 7 if has(Features::GATE_FULL) => (v4, Lane::GateFull),
         8 if has(Features::IPV6) => (v6, Lane::Loopback),
         9 if has(Features::IPV6 | Features::GATE) => (v6, Lane::Gate),
