@@ -56,6 +56,11 @@ pub fn allowed(lowered: &Lowered, profile: &Profile, states_max: usize) -> Resul
     Ok(Allowed { outcomes, states: explored.states })
 }
 
+/// What one trace of a program shows, in the words of outcomes.
+pub fn of_trace(lowered: &Lowered, profile: &Profile, trace: &Trace) -> Vec<Part> {
+    parts(lowered, profile, &Outcome::of(lowered, trace), trace)
+}
+
 /// An outcome in one line.
 pub fn line(outcome: &[Part]) -> String {
     let seen: Vec<&str> = outcome.iter().map(|part| part.seen.as_str()).collect();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, explain, outcomes, rules, run, soak, worker};
+use crate::commands::{check, explain, export, keep, outcomes, replay, rules, run, soak, worker};
 use crate::output::{Format, Output};
 
 /// Exit codes. What is not listed is decided by `Tally::exit_code`.
@@ -42,6 +42,12 @@ pub enum Command {
     Explain(explain::Args),
     /// Prints the rules: id, text, source, and the cases that show each.
     Rules(rules::Args),
+    /// Runs a program once more, and says what may come and how often it did.
+    Replay(replay::Args),
+    /// Writes a program as a case.
+    Keep(keep::Args),
+    /// Prints a program as C that stands alone.
+    Export(export::Args),
     /// Runs random programs on this kernel and judges each by the model.
     Soak(soak::Args),
     /// Runs programs for a parent process; started by the other commands.
@@ -71,6 +77,9 @@ pub fn main() -> ExitCode {
         Some(Command::Outcomes(args)) => outcomes::run(&args, &mut out),
         Some(Command::Explain(args)) => explain::run(&args, &mut out),
         Some(Command::Rules(args)) => rules::run(&args, &mut out),
+        Some(Command::Replay(args)) => replay::run(&args, &mut out),
+        Some(Command::Keep(args)) => keep::run(&args, &mut out),
+        Some(Command::Export(args)) => export::run(&args, &mut out),
         Some(Command::Soak(args)) => soak::run(&args, &mut out),
     };
     ExitCode::from(code)

@@ -15,7 +15,7 @@ use crate::case::names::Names;
 use crate::case::print::mode_word;
 use crate::catalog::Loaded;
 use crate::side_by_side::{Report, Side, Status};
-use crate::words;
+use crate::{token, words};
 
 /// The longest page.
 const PAGE_LINES: usize = 25;
@@ -81,7 +81,10 @@ pub fn page(loaded: &Loaded, report: &Report) -> Option<String> {
             (page, None, None, Vec::new())
         }
     };
-    let foot = format!("\n  check with  uringspec check {}\n", loaded.found.file);
+    let file = &loaded.found.file;
+    let foot = format!(
+        "\n  check with  uringspec check {file}\n  replay      uringspec replay {file} --times 100\n"
+    );
     if let Some(trace) = trace {
         let taken = page.lines().count() + below.len() + foot.lines().count() + 1;
         page.push('\n');
@@ -92,6 +95,50 @@ pub fn page(loaded: &Loaded, report: &Report) -> Option<String> {
         for line in below {
             let _ = writeln!(page, "    {line}");
         }
+    }
+    Some(page + &foot)
+}
+
+/// A program that is no case, and what the judge says of a run of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Find<'a> {
+    /// How a message names it.
+    pub file: &'a str,
+    /// What was done.
+    pub lowered: &'a Lowered,
+    /// The release of the kernel.
+    pub release: &'a str,
+    /// What the judge says.
+    pub verdict: &'a Verdict,
+    /// What was seen.
+    pub trace: &'a Trace,
+    /// How many steps it had before it was made smaller.
+    pub shrunk_from: Option<usize>,
+    /// It is a case already.
+    pub is_case: bool,
+}
+
+/// The page of a find; `None` for what is fine.
+pub fn find_page(find: &Find<'_>) -> Option<String> {
+    let head =
+        |word: &str, _| format!("{}  {}   kernel, Linux {}\n", word.to_uppercase(), find.file, find.release);
+    let (mut page, trace, arrow, below) = judged(find.lowered, find.verdict, find.trace, head)?;
+    let token = token::encode(&find.lowered.program);
+    let steps = match (find.lowered.program.steps.len(), find.shrunk_from) {
+        (now, Some(before)) => format!("({now} steps, shrunk from {before})"),
+        (now, None) => format!("({now} steps)"),
+    };
+    let mut foot = format!("\n  replay  uringspec replay {token}   {steps}\n");
+    if !find.is_case {
+        let _ = writeln!(foot, "  keep    uringspec keep {token} AREA/NAME");
+        let _ = writeln!(foot, "  export  uringspec export {token} --c");
+    }
+    if let Some(trace) = trace {
+        let taken = page.lines().count() + below.len() + foot.lines().count() + 1;
+        page.push('\n');
+        let what = (&find.lowered.program, &find.lowered.names);
+        let room = PAGE_LINES.saturating_sub(taken).max(3);
+        page += &trace_lines(what, trace, arrow, &below, room, |_| String::new());
     }
     Some(page + &foot)
 }

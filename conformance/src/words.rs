@@ -114,7 +114,7 @@ fn flat(program: &Program, sqe: &Sqe) -> Data {
 }
 
 /// The range of memory in words; an address that no buffer explains counts from zero.
-fn segment(program: &Program, iovec: Iovec) -> Segment {
+pub(crate) fn segment(program: &Program, iovec: Iovec) -> Segment {
     let Iovec { addr, len_bytes } = iovec;
     let inside =
         program.regions.iter().find(|r| r.contents.is_stamped() && (r.addr..r.end()).contains(&addr));

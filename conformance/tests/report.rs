@@ -7,8 +7,9 @@ use uringspec::case::lowered::Lowered;
 use uringspec::catalog::{Found, Loaded};
 use uringspec::expect::within;
 use uringspec::outcome::Outcome;
-use uringspec::report;
+use uringspec::report::{self, Find};
 use uringspec::side_by_side::{Report, Side, Status};
+use uringspec::token;
 use uringspec_model::cqe::{Completion, Cqe, Errno, Res, Usage};
 use uringspec_model::deviation::Deviation;
 use uringspec_model::memory::{Generation, RegionId};
@@ -86,20 +87,21 @@ fn a_rejection_has_one_arrow_the_rule_and_what_was_allowed() {
         Mode::Plain,
         Status::Judged { verdict, trace },
         &expect![[r#"
-        REJECTED  cases/zc/mixed.case:12   kernel, Linux 6.14.0, plain ring
-          life.retired-is-silent  Once its last completion is posted, a request posts nothing more.
-                                  io_uring_prep_send_zc(3), DESCRIPTION
+            REJECTED  cases/zc/mixed.case:12   kernel, Linux 6.14.0, plain ring
+              life.retired-is-silent  Once its last completion is posted, a request posts nothing more.
+                                      io_uring_prep_send_zc(3), DESCRIPTION
 
-            1  register  0=K 0..4096
-            2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
-            3  submit    #2 nop
-            4  cqe       #1 4100 MORE
-            5  cqe       #1 COPIED NOTIF
-         >  6  cqe       #1 0 NOTIF
-                         allowed: #2 0
+                1  register  0=K 0..4096
+                2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
+                3  submit    #2 nop
+                4  cqe       #1 4100 MORE
+                5  cqe       #1 COPIED NOTIF
+             >  6  cqe       #1 0 NOTIF
+                             allowed: #2 0
 
-          check with  uringspec check cases/zc/mixed.case
-    "#]],
+              check with  uringspec check cases/zc/mixed.case
+              replay      uringspec replay cases/zc/mixed.case --times 100
+        "#]],
     );
 }
 
@@ -125,32 +127,32 @@ fn a_long_trace_loses_its_middle_and_keeps_its_arrow() {
         Mode::Defer,
         Status::Judged { verdict, trace },
         &expect![[r#"
-        REJECTED  cases/zc/mixed.case:44   model, 6.14.0, defer ring
-          life.nobody-asked  A completion carries the user data of an entry that was submitted on that ring.
-                             io_uring(7), Completion queue entries
+            REJECTED  cases/zc/mixed.case:44   model, 6.14.0, defer ring
+              life.nobody-asked  A completion carries the user data of an entry that was submitted on that ring.
+                                 io_uring(7), Completion queue entries
 
-            1  submit  #1 nop
-            2  submit  #2 nop
-            3  submit  #3 nop
-            4  submit  #4 nop
-               … 68 lines …
-           73  cqe     #33 0
-           74  cqe     #34 0
-           75  cqe     #35 0
-           76  cqe     #36 0
-           77  cqe     #37 0
-           78  cqe     #38 0
-           79  cqe     #39 0
-           80  cqe     #40 0
-         > 81  cqe     #41 0
-                       allowed: #0 0
-                                #1 0
-                                #2 0
-                                #3 0
-                                and 5 more
+                1  submit  #1 nop
+                2  submit  #2 nop
+                3  submit  #3 nop
+                4  submit  #4 nop
+                   … 69 lines …
+               74  cqe     #34 0
+               75  cqe     #35 0
+               76  cqe     #36 0
+               77  cqe     #37 0
+               78  cqe     #38 0
+               79  cqe     #39 0
+               80  cqe     #40 0
+             > 81  cqe     #41 0
+                           allowed: #0 0
+                                    #1 0
+                                    #2 0
+                                    #3 0
+                                    and 5 more
 
-          check with  uringspec check cases/zc/mixed.case
-    "#]],
+              check with  uringspec check cases/zc/mixed.case
+              replay      uringspec replay cases/zc/mixed.case --times 100
+        "#]],
     );
 }
 
@@ -182,20 +184,21 @@ fn what_is_owed_is_named() {
         Mode::Plain,
         Status::Judged { verdict, trace },
         &expect![[r#"
-        STUCK  cases/zc/mixed.case:12   kernel, Linux 6.14.0, plain ring
-          zc.notif-comes  Once nothing refers to the memory any more, the notification comes.
-                          io_uring_prep_send_zc(3), DESCRIPTION
+            STUCK  cases/zc/mixed.case:12   kernel, Linux 6.14.0, plain ring
+              zc.notif-comes  Once nothing refers to the memory any more, the notification comes.
+                              io_uring_prep_send_zc(3), DESCRIPTION
 
-            1  register  0=K 0..4096
-            2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
-            3  submit    #2 nop
-            4  cqe       #2 0
-            5  cqe       #1 4100 MORE
-         >  6  gave up   what was waited for did not come
-                         owed:    the notification of #1
+                1  register  0=K 0..4096
+                2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
+                3  submit    #2 nop
+                4  cqe       #2 0
+                5  cqe       #1 4100 MORE
+             >  6  gave up   what was waited for did not come
+                             owed:    the notification of #1
 
-          check with  uringspec check cases/zc/mixed.case
-    "#]],
+              check with  uringspec check cases/zc/mixed.case
+              replay      uringspec replay cases/zc/mixed.case --times 100
+        "#]],
     );
 }
 
@@ -213,17 +216,18 @@ fn no_answer_says_why() {
         Mode::Plain,
         Status::Judged { verdict, trace },
         &expect![[r#"
-        UNCLAIMED  cases/zc/mixed.case:5   kernel, Linux 6.14.0, plain ring
-          not modelled: opcode SPLICE
+            UNCLAIMED  cases/zc/mixed.case:5   kernel, Linux 6.14.0, plain ring
+              not modelled: opcode SPLICE
 
-            1  register  0=K 0..4096
-            2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
-            3  submit    #2 nop
-            4  cqe       #2 0
-            5  drain     B all
+                1  register  0=K 0..4096
+                2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
+                3  submit    #2 nop
+                4  cqe       #2 0
+                5  drain     B all
 
-          check with  uringspec check cases/zc/mixed.case
-    "#]],
+              check with  uringspec check cases/zc/mixed.case
+              replay      uringspec replay cases/zc/mixed.case --times 100
+        "#]],
     );
 }
 
@@ -243,20 +247,21 @@ fn another_outcome_stands_beside_what_was_listed() {
         Mode::Plain,
         Status::Mismatched { mismatch, trace },
         &expect![[r#"
-        REJECTED  cases/zc/mixed.case:12   kernel, Linux 6.14.0, plain ring
-          the case lists something else
+            REJECTED  cases/zc/mixed.case:12   kernel, Linux 6.14.0, plain ring
+              the case lists something else
 
-            1  register  0=K 0..4096
-            2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
-            3  submit    #2 nop
-            4  cqe       #1 -EFAULT MORE
-            5  cqe       #2 0
-         >  6  cqe       #1 0 NOTIF
-                         came:    #1 -EFAULT MORE, #1 0 NOTIF, #2 0
-                         listed:  #1 4100 MORE then COPIED NOTIF; #2 0
+                1  register  0=K 0..4096
+                2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
+                3  submit    #2 nop
+                4  cqe       #1 -EFAULT MORE
+                5  cqe       #2 0
+             >  6  cqe       #1 0 NOTIF
+                             came:    #1 -EFAULT MORE, #1 0 NOTIF, #2 0
+                             listed:  #1 4100 MORE then COPIED NOTIF; #2 0
 
-          check with  uringspec check cases/zc/mixed.case
-    "#]],
+              check with  uringspec check cases/zc/mixed.case
+              replay      uringspec replay cases/zc/mixed.case --times 100
+        "#]],
     );
 }
 
@@ -284,22 +289,23 @@ fn other_bytes_stand_beside_what_was_listed() {
         Mode::Plain,
         Status::Mismatched { mismatch, trace },
         &expect![[r#"
-        REJECTED  cases/zc/mixed.case:15   kernel, Linux 6.14.0, plain ring
-          the case lists something else
+            REJECTED  cases/zc/mixed.case:15   kernel, Linux 6.14.0, plain ring
+              the case lists something else
 
-            1  register  0=K 0..4096
-            2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
-            3  submit    #2 nop
-            4  cqe       #1 4100 MORE
-            5  cqe       #2 0
-            6  cqe       #1 COPIED NOTIF
-            7  drain     B all
-         >  8  received  B K@1 0..4000, P 0..100
-                         came:    received K@1 0..4000, P 0..100
-                         listed:  K 0..4000, P 0..100
+                1  register  0=K 0..4096
+                2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
+                3  submit    #2 nop
+                4  cqe       #1 4100 MORE
+                5  cqe       #2 0
+                6  cqe       #1 COPIED NOTIF
+                7  drain     B all
+             >  8  received  B K@1 0..4000, P 0..100
+                             came:    received K@1 0..4000, P 0..100
+                             listed:  K 0..4000, P 0..100
 
-          check with  uringspec check cases/zc/mixed.case
-    "#]],
+              check with  uringspec check cases/zc/mixed.case
+              replay      uringspec replay cases/zc/mixed.case --times 100
+        "#]],
     );
 }
 
@@ -312,12 +318,13 @@ fn what_the_model_never_does_is_listed() {
         Mode::Plain,
         status,
         &expect![[r#"
-        REJECTED  cases/zc/mixed.case:12   model, 6.14.0, plain ring
-          the case lists what the model never does
-            never:   line 12: #1 4100 MORE then 0 NOTIF, #2 0
+            REJECTED  cases/zc/mixed.case:12   model, 6.14.0, plain ring
+              the case lists what the model never does
+                never:   line 12: #1 4100 MORE then 0 NOTIF, #2 0
 
-          check with  uringspec check cases/zc/mixed.case
-    "#]],
+              check with  uringspec check cases/zc/mixed.case
+              replay      uringspec replay cases/zc/mixed.case --times 100
+        "#]],
     );
 }
 
@@ -333,20 +340,21 @@ fn a_deviation_that_is_not_named_says_what_it_means() {
         Mode::Plain,
         status,
         &expect![[r#"
-        REJECTED  cases/zc/mixed.case:1   kernel, Linux 6.14.0, plain ring
-          link.orphan-notif  A zero-copy send that a failed chain cancels posts its result without MORE, and a notification all the same.
-          it breaks life.retired-is-silent: Once its last completion is posted, a request posts nothing more.
+            REJECTED  cases/zc/mixed.case:1   kernel, Linux 6.14.0, plain ring
+              link.orphan-notif  A zero-copy send that a failed chain cancels posts its result without MORE, and a notification all the same.
+              it breaks life.retired-is-silent: Once its last completion is posted, a request posts nothing more.
 
-            1  register  0=K 0..4096
-            2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
-            3  submit    #2 nop
-            4  cqe       #1 4100
-            5  cqe       #1 0 NOTIF
-            6  drain     B all
-                         so: a notification may arrive for a request that looked finished: keep its slot until the ring is idle
+                1  register  0=K 0..4096
+                2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
+                3  submit    #2 nop
+                4  cqe       #1 4100
+                5  cqe       #1 0 NOTIF
+                6  drain     B all
+                             so: a notification may arrive for a request that looked finished: keep its slot until the ring is idle
 
-          check with  uringspec check cases/zc/mixed.case
-    "#]],
+              check with  uringspec check cases/zc/mixed.case
+              replay      uringspec replay cases/zc/mixed.case --times 100
+        "#]],
     );
 }
 
@@ -359,11 +367,12 @@ fn a_lost_worker_is_a_failure() {
         Mode::Defer,
         status,
         &expect![[r#"
-        REJECTED  cases/zc/mixed.case:1   kernel, Linux 6.14.0, defer ring
-          the worker was lost: signal 11 in step 3
+            REJECTED  cases/zc/mixed.case:1   kernel, Linux 6.14.0, defer ring
+              the worker was lost: signal 11 in step 3
 
-          check with  uringspec check cases/zc/mixed.case
-    "#]],
+              check with  uringspec check cases/zc/mixed.case
+              replay      uringspec replay cases/zc/mixed.case --times 100
+        "#]],
     );
 }
 
@@ -375,4 +384,50 @@ fn what_is_fine_has_no_page() {
         let report = Report { side: Side::Model, mode: Mode::Plain, release: "6.14.0".into(), status };
         assert!(report::page(&case, &report).is_none());
     }
+}
+
+#[test]
+fn a_find_has_its_token_and_what_to_do_with_it() {
+    let case = loaded(MIXED);
+    let lowered = &case.lowered[0];
+    let token = token::encode(&lowered.program);
+    let taken = vec![result(1, 4100, true), notif(1, Usage::Copied), notif(1, Usage::Clear)];
+    let trace = Trace { seen: seen(lowered, MIXED, "expect", taken), ..Trace::default() };
+    let rejection = |rule| Rejection { at: 2, rule, got: "#1 0 NOTIF".into(), allowed: vec!["#2 0".into()] };
+    let verdict = Verdict::Rejected(rejection(Rule::RetiredIsSilent));
+    let (file, release) = ("target/soak/x.jsonl", "6.14.0");
+    let find = Find {
+        file,
+        lowered,
+        release,
+        verdict: &verdict,
+        trace: &trace,
+        shrunk_from: Some(37),
+        is_case: false,
+    };
+    let page = report::find_page(&find).expect("a failure has a page");
+    assert!(page.lines().count() <= 25, "the page is too long:\n{page}");
+    expect![[r#"
+        REJECTED  target/soak/x.jsonl   kernel, Linux 6.14.0
+          life.retired-is-silent  Once its last completion is posted, a request posts nothing more.
+                                  io_uring_prep_send_zc(3), DESCRIPTION
+
+            1  register  0=K 0..4096
+            2  submit    #1 sendmsg_zc A [K 0..4000, P 0..100] msg=WAITALL zc=REPORT_USAGE
+            3  submit    #2 nop
+            4  cqe       #1 4100 MORE
+            5  cqe       #1 COPIED NOTIF
+         >  6  cqe       #1 0 NOTIF
+                         allowed: #2 0
+
+          replay  uringspec replay TOKEN   (4 steps, shrunk from 37)
+          keep    uringspec keep TOKEN AREA/NAME
+          export  uringspec export TOKEN --c
+    "#]]
+    .assert_eq(&page.replace(&token, "TOKEN"));
+    let page =
+        report::find_page(&Find { shrunk_from: None, is_case: true, ..find }).expect("a failure has a page");
+    assert!(page.ends_with(&format!("\n\n  replay  uringspec replay {token}   (4 steps)\n")), "{page}");
+    let accepted = Verdict::Accepted { rules: [].into(), deviations: [].into() };
+    assert!(report::find_page(&Find { verdict: &accepted, ..find }).is_none());
 }

@@ -11,7 +11,9 @@ use uringspec_real::Worker;
 
 use super::ledger::{Totals, write_whole};
 use super::{ALIKE_MAX, Plan, Shared, accepted};
+use crate::given;
 use crate::log::{self, Log};
+use crate::report::{Find, find_page};
 use crate::shrink::shrink;
 
 /// How often a disagreement is looked for again while its program is made smaller.
@@ -66,7 +68,8 @@ pub(super) fn disagreement(
     };
     let times = shared.ledger().totals.times(&sort);
     if times < ALIKE_MAX {
-        write_find(plan, number, "found", program, trace, Some(verdict));
+        let path = write_find(plan, number, "found", program, trace, Some(verdict));
+        write_page(plan, path, program.clone(), trace, verdict, None);
     }
     shared.ledger().close(number, |totals| {
         count(totals);
@@ -114,9 +117,27 @@ fn make_smaller(shared: &Shared, number: u64, program: &Program, wanted: &str, p
     });
     match smallest {
         Some((trace, verdict)) => {
-            write_find(plan, number, "small", &small, &trace, Some(&verdict));
+            let path = write_find(plan, number, "small", &small, &trace, Some(&verdict));
+            write_page(plan, path, small, &trace, &verdict, Some(program.steps.len()));
         }
         None => shared.ledger().totals.sort("not seen again"),
+    }
+}
+
+/// Writes the page of a find beside its log; what is lost with it can be had again by `replay`.
+fn write_page(
+    plan: &Plan,
+    path: Option<PathBuf>,
+    program: Program,
+    trace: &Trace,
+    verdict: &Verdict,
+    shrunk_from: Option<usize>,
+) {
+    let Some(path) = path else { return };
+    let (file, lowered, release) = (path.to_string_lossy(), given::lowered(program), &plan.profile.release);
+    let find = Find { file: &file, lowered: &lowered, release, verdict, trace, shrunk_from, is_case: false };
+    if let Some(page) = find_page(&find) {
+        let _ = write_whole(&path.with_extension("txt"), page.as_bytes());
     }
 }
 

@@ -2,7 +2,10 @@
 
 pub mod check;
 pub mod explain;
+pub mod export;
+pub mod keep;
 pub mod outcomes;
+pub mod replay;
 pub mod rules;
 pub mod run;
 pub mod soak;
