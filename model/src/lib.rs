@@ -15,6 +15,7 @@
 //!   takes one decision or names the rule it breaks;
 //! * `simulate` and `check`: the drivers. One lets `choices` decide and writes a trace, the other
 //!   reads the decisions from a trace and keeps a `frontier` of the worlds that explain it;
+//! * `live`: the model as a kernel that is asked step by step, to test a runtime on;
 //! * `account`: the same judgement, observation by observation, with what is open in the end.
 //!
 //! ```
@@ -39,6 +40,7 @@ pub mod cqe;
 pub mod deviation;
 pub mod frontier;
 pub mod kernels;
+pub mod live;
 pub mod may;
 pub mod memory;
 pub mod mixed;

@@ -89,6 +89,16 @@ impl Region {
         self.addr.saturating_add(self.len_bytes)
     }
 
+    /// Writes bytes behind its last one: their address. `None` if its contents are computed.
+    pub fn append(&mut self, bytes: &[u8]) -> Option<u64> {
+        let Contents::Bytes(written) = &mut self.contents else { return None };
+        let addr = self.addr.saturating_add(self.len_bytes);
+        written.0.resize(usize::try_from(self.len_bytes).ok()?, 0);
+        written.0.extend_from_slice(bytes);
+        self.len_bytes = written.0.len() as u64;
+        Some(addr)
+    }
+
     /// Whether all of `addr..addr + len` lies inside.
     pub fn covers(&self, addr: u64, len: u64) -> bool {
         addr >= self.addr && addr.checked_add(len).is_some_and(|end| end <= self.end())

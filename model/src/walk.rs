@@ -22,7 +22,7 @@ pub(crate) struct Walk<'a> {
 
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub enum Way {
     /// The kernel decides something.
     Take(Decision),
     /// The step ends.
@@ -35,6 +35,13 @@ impl<'a> Walk<'a> {
     pub(crate) fn new(law: Law<'a>) -> Walk<'a> {
         let mut walk =
             Walk { world: World::new(law), step: 0, seen: Vec::new(), runs: Vec::new(), broken_off: None };
+        walk.enter();
+        walk
+    }
+
+    /// Goes on in a world that has taken `step` steps, and begins the next one.
+    pub(crate) fn resume(world: World<'a>, step: usize) -> Walk<'a> {
+        let mut walk = Walk { world, step, seen: Vec::new(), runs: Vec::new(), broken_off: None };
         walk.enter();
         walk
     }

@@ -238,7 +238,27 @@ pub struct World<'a> {
     deviations: Cell<Hits>,
 }
 
+/// A world without the law it stands under, so that the program may grow meanwhile.
+pub(crate) struct Paused {
+    state: State,
+    tallies: bool,
+    hits: Hits,
+    deviations: Hits,
+}
+
 impl<'a> World<'a> {
+    /// Stops; `resume` goes on under a law whose program has more steps and otherwise is the same.
+    pub(crate) fn pause(self) -> Paused {
+        let World { state, tallies, hits, deviations, .. } = self;
+        Paused { state, tallies, hits: hits.get(), deviations: deviations.get() }
+    }
+
+    /// Goes on where `pause` stopped.
+    pub(crate) fn resume(law: Law<'a>, paused: Paused) -> World<'a> {
+        let Paused { state, tallies, hits, deviations } = paused;
+        World { law, state, tallies, hits: Cell::new(hits), deviations: Cell::new(deviations) }
+    }
+
     /// The kernel before the first step.
     pub fn new(law: Law<'a>) -> World<'a> {
         let program = law.program;
