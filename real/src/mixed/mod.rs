@@ -36,7 +36,9 @@
 //!   what it tells;
 //! * `connection` knows the messages of one socket, `requests` what is with the kernel; `flush` hands over,
 //!   `completions` takes results, `ending` gives up;
-//! * `kernel` is what it needs of a kernel: `own_ring` is one, `guest` a ring of the caller's;
+//! * `kernel` is what it needs of a kernel: `own_ring` is one, `guest` a ring of the caller's, `simulated` the
+//!   model, with trouble on demand, `recorded` any of them, written down (`translation` gives what is sent
+//!   addresses of its own);
 //! * `memory` and `returns` are what the rest stands on.
 
 mod arena;
@@ -52,10 +54,13 @@ mod outcome;
 mod own_ring;
 mod payload;
 mod policy;
+mod recorded;
 mod requests;
 #[doc(hidden)]
 pub mod returns;
 mod sender;
+mod simulated;
+mod translation;
 
 pub use arena::{Arena, ArenaSize, Lease, SLOT_BYTES, Shared};
 pub use ending::Closed;
@@ -66,4 +71,6 @@ pub use outcome::{Counters, Event, Outcome, Refusal, Refused, SocketKey, Ticket}
 pub use own_ring::{LocalRing, OwnRing};
 pub use payload::Payload;
 pub use policy::{CopiedPolicy, Policy, Thresholds};
+pub use recorded::{Recorded, Recording};
 pub use sender::Sender;
+pub use simulated::{Simulated, SimulatedSocket, Simulation, Trouble};

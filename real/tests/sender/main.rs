@@ -4,6 +4,8 @@
 mod datagrams;
 mod guest;
 mod held;
+mod recorded;
+mod simulated;
 mod workload;
 
 use std::os::fd::OwnedFd;

@@ -127,6 +127,7 @@ pub(crate) fn settle<K: Kernel>(sender: &mut Sender<K>, book: &mut Book) {
         sender.turn(1).expect("the ring is there");
         book.take(sender);
     }
+    book.take(sender);
 }
 
 /// Reads everything from a stream and compares it with the messages that were to come, in order.
