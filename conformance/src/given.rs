@@ -1,7 +1,7 @@
-//! What a command is given to run: a token, a log with its program, or a case.
+//! What a command is given to run: a token, a log with its program, bytes that a fuzz target found, or a case.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use uringspec_model::program::{Amount, Program, Register, Step};
@@ -12,6 +12,7 @@ use crate::case::names::Names;
 use crate::case::print::mode_word;
 use crate::case::{Expect, Mode};
 use crate::catalog::{self, Loaded};
+use crate::draft::{BYTES_MAX, Draft};
 use crate::{log, token};
 
 /// Characters of a token that are shown where it only names something.
@@ -42,6 +43,13 @@ pub fn given(word: &str, colours: bool) -> Result<Given, Refused> {
         return Ok(Given::program(short(word), word, program, None));
     }
     let path = Path::new(word);
+    if path.is_file() && is_artifact(path) {
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(|error| format!("{word}: {error}"))?;
+        let read = file.take(BYTES_MAX as u64).read_to_end(&mut bytes);
+        read.map_err(|error| format!("{word}: {error}"))?;
+        return Ok(Given::program(word.into(), word, Draft::from_bytes(&bytes).resolve(), None));
+    }
     if path.is_file() && path.extension().is_none_or(|extension| extension != "case") {
         let file = File::open(path).map_err(|error| format!("{word}: {error}"))?;
         let log = log::read(word, io::BufReader::new(file)).map_err(|error| error.to_string())?;
@@ -58,6 +66,13 @@ pub fn given(word: &str, colours: bool) -> Result<Given, Refused> {
     let loaded = found.swap_remove(0).read().map_err(|error| error.page(colours))?;
     let (name, lowered) = (loaded.found.name.clone(), loaded.lowered.clone());
     Ok(Given { word: name.clone(), name, lowered, case: Some(loaded), verdict: None })
+}
+
+/// Whether this has a name that libFuzzer gives to what it found; such bytes are a draft.
+fn is_artifact(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    let sorts = ["crash-", "timeout-", "oom-", "slow-unit-", "leak-", "minimized-from-"];
+    path.extension().is_none() && sorts.iter().any(|sort| name.starts_with(sort))
 }
 
 /// A token as far as it names something.

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use uringspec::campaign;
 use uringspec::catalog::{self, Loaded};
-use uringspec::draft::Features;
+use uringspec::draft::{Draft, Features};
 use uringspec::expect::within;
 use uringspec::keep::{NoCase, keep};
 use uringspec::log::{self, Log};
@@ -70,6 +70,18 @@ fn what_is_given_is_a_token_a_log_or_a_case() {
         let given = given::given(word, false).expect(word);
         assert_eq!(given.lowered[0].program, program, "{word}");
     }
+}
+
+#[test]
+fn what_a_fuzz_target_found_is_a_draft() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("crash-1f3a");
+    let bytes: Vec<u8> = (0..200).map(|n: u32| (n * 37 % 251) as u8).collect();
+    fs::write(&path, &bytes).expect("the file can be written");
+    let given = given::given(path.to_str().expect("a plain path"), false).expect("any bytes are a draft");
+    assert_eq!(given.lowered[0].program, Draft::from_bytes(&bytes).resolve());
+    fs::write(&path, []).expect("the file can be written");
+    assert!(given::given(path.to_str().expect("a plain path"), false).is_ok());
 }
 
 #[test]

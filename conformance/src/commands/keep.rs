@@ -23,11 +23,12 @@ const STATES_MAX: usize = 200_000;
 #[command(after_help = "Examples:
   uringspec keep d1:… zc/second-notif                        a token, from a page
   uringspec keep target/soak/small-zc.one-notif-7.jsonl zc/second-notif
+  uringspec keep fuzz/artifacts/simulate_check/crash-1f3a zc/second-notif
   uringspec keep d1:… my/reuse --dir cases                   elsewhere than in the checkout
 
 Exit codes: 0 written, 1 it is no case, 64 usage.")]
 pub struct Args {
-    /// A token, or a log with its program: a find of `soak` or of a fuzz target.
+    /// A token, a log with its program such as a find of `soak`, or what a fuzz target found.
     what: String,
     /// Its area and name.
     #[arg(value_name = "AREA/NAME")]

@@ -24,7 +24,7 @@ const STATES_MAX: usize = 200_000;
 
 /// Runs a program once more: all that the model allows, and how often this kernel did each.
 ///
-/// What is given is a token, a find of `soak`, any log with its program, or a case. A run that the model
+/// What is given is a token, a find of `soak` or of a fuzz target, any log with its program, or a case. A run that the model
 /// refuses is shown as a page.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
