@@ -80,6 +80,10 @@ pub(super) struct Piece {
     pub(super) memory: Held,
 }
 
+// SAFETY: the address is that of bytes which `memory` keeps where they are; slots belong to the arena that the
+// connection's sender owns, and leases and payloads may go to another thread.
+unsafe impl Send for Piece {}
+
 /// What keeps the bytes of a piece where they are.
 pub(super) enum Held {
     Slot(u32),

@@ -168,6 +168,10 @@ impl<K: Kernel> Sender<K> {
 
     /// Pushes an entry, calling the kernel once if the queue is full.
     pub(super) fn push(&mut self, sqe: &Sqe) -> io::Result<bool> {
+        if self.is_fork() {
+            // the queue is shared with the process that made the ring
+            return Ok(false);
+        }
         for attempt in 0..2 {
             // SAFETY: what the entry points to are parts of its place among the requests and pieces of
             // messages. Places are written only while no request is there, and pieces are freed only once

@@ -43,7 +43,7 @@ pub unsafe trait Kernel {
     ///
     /// # Safety
     ///
-    /// The memory stays mapped as long as `self` lives, or nothing else comes to lie there.
+    /// The memory stays mapped as long as `self` lives.
     unsafe fn register(&mut self, base: *const u8, len_bytes: usize) -> io::Result<u16>;
 
     /// Puts an entry on the queue; false if that is full.
@@ -51,7 +51,8 @@ pub unsafe trait Kernel {
     /// # Safety
     ///
     /// Memory that the entry names, and that this memory names in turn (message header, iovecs, address,
-    /// data), stays as it is until the last completion of the request was handed out.
+    /// data), stays as it is until the last completion of the request was handed out or `self` was dropped.
+    /// In the latter case nothing else comes to lie there as long as a request may be under way.
     unsafe fn push(&mut self, sqe: &Sqe) -> bool;
 
     /// Hands over what is on the queue, and waits until `wanted` completions are there.

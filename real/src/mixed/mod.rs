@@ -73,4 +73,4 @@ pub use payload::Payload;
 pub use policy::{CopiedPolicy, Policy, Thresholds};
 pub use recorded::{Recorded, Recording};
 pub use sender::Sender;
-pub use simulated::{Simulated, SimulatedSocket, Simulation, Trouble};
+pub use simulated::{Outside, Simulated, SimulatedSocket, Simulation, Trouble};

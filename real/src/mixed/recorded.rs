@@ -65,6 +65,13 @@ impl<K: Kernel> Recorded<K> {
     }
 }
 
+impl<K: Kernel> Drop for Recorded<K> {
+    fn drop(&mut self) {
+        // copies of the record must not look at memory any more
+        self.log.0.borrow_mut().translation.end();
+    }
+}
+
 impl Recording {
     /// The peer of the sender's `socket`th socket has read these bytes of its stream.
     pub fn received(&self, socket: u16, bytes: &[u8]) {

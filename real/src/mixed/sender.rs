@@ -54,6 +54,7 @@ pub struct Sender<K: Kernel> {
 impl<K: Kernel> Sender<K> {
     /// Makes a sender, and registers its arena, if the kernel lets it; otherwise it does without.
     pub fn new(mut kernel: K, arena: Arena, policy: Policy) -> io::Result<Sender<K>> {
+        let mark = ForkMark::new()?;
         let (base, len_bytes) = arena.region();
         // SAFETY: the region stays mapped until the arena and all leases are dropped, and then only after
         // the kernel, which is dropped first; what was registered keeps its pages.
@@ -73,7 +74,7 @@ impl<K: Kernel> Sender<K> {
             owed: 0,
             has_pushed: false,
             gone: None,
-            mark: ForkMark::new()?,
+            mark,
             arena,
         })
     }

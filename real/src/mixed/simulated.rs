@@ -1,7 +1,7 @@
 //! The model as the kernel of a sender: it posts what some kernel may post, and makes trouble on demand.
 //!
 //! Peers read when nothing else can happen, or when they are told to. What was done is written down as a
-//! program and a trace (`Simulated::record`), to be judged like a run of a real kernel; memory is read when
+//! program and a trace (`Outside::record`), to be judged like a run of a real kernel; memory is read when
 //! the model says that the kernel reads it, so lent memory that changes meanwhile is found.
 //!
 //! Another runtime can be tested on `uringspec_model::live` in the same way.
@@ -57,9 +57,15 @@ pub struct Trouble {
     pub slow: bool,
 }
 
-/// The model as a kernel. A copy is the same kernel, so that one can be kept beside the sender's.
+/// The model as a kernel, to be given to a sender.
+pub struct Simulated {
+    inner: Rc<RefCell<Inner>>,
+    profile: Profile,
+}
+
+/// The same kernel from outside: its peers, its trouble, and its record.
 #[derive(Clone)]
-pub struct Simulated(Rc<RefCell<Inner>>);
+pub struct Outside(Rc<RefCell<Inner>>);
 
 /// A socket of a simulated kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +73,6 @@ pub struct SimulatedSocket(pub SocketId);
 
 struct Inner {
     live: Live,
-    profile: Profile,
     entries: usize,
     choices: Seeded,
     trouble: Trouble,
@@ -83,17 +88,16 @@ struct Inner {
 const RING: RingId = RingId(0);
 
 impl Simulated {
-    /// A kernel with nothing under way.
-    pub fn new(simulation: Simulation) -> Simulated {
+    /// A kernel with nothing under way, and its outside.
+    pub fn new(simulation: Simulation) -> (Simulated, Outside) {
         let Simulation { profile, sockets, rooms, limits, entries, cq_entries, seed } = simulation;
         let ring = RingSetup { entries, cq_entries, ..RingSetup::default() };
         let received = vec![Vec::new(); sockets.len()];
         let setup = Program { limits, rings: vec![ring], sockets, regions: regions(), steps: Vec::new() };
         let mut live = Live::new(setup, profile.clone());
         rooms.into_iter().for_each(|report| live.room(report));
-        Simulated(Rc::new(RefCell::new(Inner {
+        let inner = Rc::new(RefCell::new(Inner {
             live,
-            profile,
             entries: entries as usize,
             choices: Seeded::new(seed),
             trouble: Trouble::default(),
@@ -103,9 +107,19 @@ impl Simulated {
             received,
             is_gone: false,
             silent: None,
-        })))
+        }));
+        (Simulated { inner: Rc::clone(&inner), profile }, Outside(inner))
     }
+}
 
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        // who looks from outside must not look at memory any more
+        self.inner.borrow_mut().translation.end();
+    }
+}
+
+impl Outside {
     /// Makes trouble from now on, or no more.
     pub fn trouble(&self, trouble: Trouble) {
         self.0.borrow_mut().trouble = trouble;
@@ -257,8 +271,7 @@ unsafe impl Kernel for Simulated {
     type Socket = SimulatedSocket;
 
     fn profile(&self) -> &Profile {
-        // SAFETY: nothing changes the profile after the kernel was made, and it lives as long as `self`.
-        unsafe { &(*self.0.as_ptr()).profile }
+        &self.profile
     }
 
     fn descriptor(&self, socket: &SimulatedSocket) -> i32 {
@@ -266,7 +279,7 @@ unsafe impl Kernel for Simulated {
     }
 
     fn traits(&self, socket: &SimulatedSocket) -> io::Result<SocketTraits> {
-        let inner = self.0.borrow();
+        let inner = self.inner.borrow();
         let setup = inner.live.program().sockets.get(usize::from(socket.0.0));
         let kind = setup.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?.kind;
         Ok(SocketTraits {
@@ -276,12 +289,12 @@ unsafe impl Kernel for Simulated {
     }
 
     fn reset(&mut self, socket: &SimulatedSocket) -> io::Result<()> {
-        self.reset_peer(*socket);
+        self.inner.borrow_mut().step(Step::ResetPeer { socket: socket.0 });
         Ok(())
     }
 
     unsafe fn register(&mut self, _base: *const u8, _len_bytes: usize) -> io::Result<u16> {
-        let mut inner = self.0.borrow_mut();
+        let mut inner = self.inner.borrow_mut();
         let what = Register::Buffers(vec![registered()]);
         inner.step(Step::Register { ring: RING, what });
         match inner.live.trace().seen.last().map(|seen| &seen.what) {
@@ -292,7 +305,7 @@ unsafe impl Kernel for Simulated {
     }
 
     unsafe fn push(&mut self, sqe: &Sqe) -> bool {
-        let mut inner = self.0.borrow_mut();
+        let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
         if inner.pushed.len() >= inner.entries {
             return false;
@@ -310,7 +323,7 @@ unsafe impl Kernel for Simulated {
     }
 
     fn enter(&mut self, wanted: u32) -> io::Result<()> {
-        let mut inner = self.0.borrow_mut();
+        let mut inner = self.inner.borrow_mut();
         if inner.is_gone {
             return Err(io::Error::from_raw_os_error(errno::EBADF.into()));
         }
@@ -324,6 +337,6 @@ unsafe impl Kernel for Simulated {
     }
 
     fn next(&mut self) -> Option<Cqe> {
-        self.0.borrow_mut().completions.pop_front()
+        self.inner.borrow_mut().completions.pop_front()
     }
 }

@@ -73,7 +73,8 @@ impl Translation {
     ///
     /// # Safety
     ///
-    /// What the entry names stays readable, and lent bytes as they are, until `over` was called for it.
+    /// What the entry names stays readable, and lent bytes as they are, until `over` was called for it, or
+    /// `end`.
     pub(super) unsafe fn entry(&mut self, sqe: &Sqe, mut append: impl FnMut(&[u8]) -> u64) -> Sqe {
         if !matches!(sqe.opcode, op::SENDMSG | op::SENDMSG_ZC) {
             return *sqe;
@@ -114,10 +115,15 @@ impl Translation {
         self.requests.get(&user_data).map_or(&[], Vec::as_slice)
     }
 
+    /// The kernel is gone: from now on every request counts as having been left alone.
+    pub(super) fn end(&mut self) {
+        self.areas.values_mut().for_each(|area| area.at = ptr::null());
+    }
+
     /// A request has posted its last completion: its memory is its caller's again.
     pub(super) fn over(&mut self, user_data: u64) {
         for range in self.requests.remove(&user_data).unwrap_or_default() {
-            let now = self.bytes(range);
+            let now = self.bytes(range); // after `end` what was given
             let Some(area) = self.areas.get_mut(&(range.region, range.offset)) else { continue };
             area.at = ptr::null();
             if *now != *area.given {

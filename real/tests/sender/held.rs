@@ -144,6 +144,7 @@ fn a_fork_can_neither_send_nor_disturb() {
     if child == 0 {
         let refused = held.sender.message(held.key).queue().err().map(|refused| refused.why);
         let fails = held.sender.flush().is_err();
+        held.sender.abort(held.key);
         let code = i32::from(refused != Some(Refusal::Fork) || !fails);
         // SAFETY: ends the child without running what its parent has yet to run.
         unsafe { libc::_exit(code) };

@@ -109,7 +109,23 @@ fn tcp_all_zero_copied() {
 fn tcp_on_a_ring_that_may_move() {
     let policy = small_policy(Thresholds::always(), Thresholds::always());
     let Some(ring) = skip_if_refused(OwnRing::new(8, 32)) else { return };
-    std::thread::spawn(move || streams(ring, policy, 3, tcp_ends(3))).join().expect("every byte is right");
+    let (near, far) = workload::tcp("127.0.0.1");
+    let mut sender = Sender::new(ring, arena(), policy.clone()).expect("an arena and a ring are there");
+    let key = sender.add(near).expect("it is a socket");
+    let shapes = vec![Shape { header: 24, payload: 100_000, memory: 0 }; 2];
+    let peer = workload::stream_peer(far, 0, shapes.clone());
+    let mut book = Book::default();
+    workload::queue(&mut sender, key, (0, 0), shapes[0], &mut book).expect("there is room");
+    sender.flush().expect("the ring is there");
+    let elsewhere = std::thread::spawn(move || {
+        workload::queue(&mut sender, key, (0, 1), shapes[1], &mut book).expect("there is room");
+        workload::settle(&mut sender, &mut book);
+        assert_eq!(book.released.len(), 2);
+    });
+    elsewhere.join().expect("a sender goes on in another thread");
+    peer.join().expect("every byte is right");
+    let Some(ring) = skip_if_refused(OwnRing::new(8, 32)) else { return };
+    streams(ring, policy, 3, tcp_ends(3));
 }
 
 #[test]
