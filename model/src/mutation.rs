@@ -36,6 +36,9 @@ pub enum Fault {
     SubmitFlushes,
     /// The limit on locked memory does not hold for zero-copy sends.
     LockedUnlimited,
+    /// Whatever shows is wrong: counts are one too high, and all comes twice and of another time. Who does
+    /// not notice this notices nothing.
+    Canary,
 }
 
 impl Fault {
@@ -51,5 +54,6 @@ impl Fault {
         Fault::UsageUnasked,
         Fault::SubmitFlushes,
         Fault::LockedUnlimited,
+        Fault::Canary,
     ];
 }

@@ -137,6 +137,8 @@ pub struct Request {
     pub locks_pages: u32,
     /// It was tried at some time between its submission and now.
     pub late: bool,
+    /// Bytes of it that its peer has read: its result counts no fewer.
+    pub read: u64,
     /// It may have waited for room, so when it ended is not known; nor, behind such a member of a
     /// chain, when it was first tried.
     pub waited: bool,
@@ -171,6 +173,11 @@ impl Request {
             (Some(_), Res::Err(_)) => false,
         };
         self.notice.is_some() && !self.cut && lends
+    }
+
+    /// Whether its peer has read all of it, so that nothing ended it before, whenever its result is seen.
+    pub fn is_read_whole(&self) -> bool {
+        self.read > 0 && self.read >= self.len_bytes
     }
 
     /// Whether `res` cuts the chain behind it.

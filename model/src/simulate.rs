@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::choices::Choices;
 use crate::mutation::Mutation;
 use crate::profile::Profile;
-use crate::program::Program;
+use crate::program::{Program, SocketId, SocketKind};
 use crate::trace::{Ending, Run, Seen, Trace, What};
 use crate::walk::{Walk, Way};
-use crate::world::{Law, State};
+use crate::world::{Decision, Law, State};
 
 /// One run that the kernel of `profile` may take, as `choices` decides.
 ///
@@ -92,7 +92,7 @@ pub fn explore_mutant(
                 continue;
             }
             // where bytes are being read the state does not hold what was read
-            let is_reading = matches!(way, Way::Take(crate::world::Decision::Deliver { .. }));
+            let is_reading = matches!(way, Way::Take(Decision::Deliver { .. }));
             if !is_reading {
                 let key = (next.step, next.world.state.clone(), modulo_order(&next.seen));
                 if !known.insert(key) {
@@ -117,8 +117,11 @@ pub fn is_simulated(
     wanted: &[Seen],
     states_max: usize,
 ) -> Result<bool, TooMany> {
-    let mut known: BTreeSet<(usize, State, usize)> = BTreeSet::new();
-    let mut open = vec![Walk::new(Law::of(program, profile))];
+    let wanted = &as_read_at_once(program, wanted)[..];
+    let mut known = BTreeSet::new();
+    let mut walk = Walk::new(Law::of(program, profile));
+    walk.eager = true;
+    let mut open = vec![walk];
     let mut states = 0;
     while let Some(walk) = open.pop() {
         if walk.step == program.steps.len() {
@@ -129,12 +132,13 @@ pub fn is_simulated(
         }
         for way in walk.ways() {
             let mut next = walk.clone();
-            let behind = next.seen.len();
-            if next.take(way).is_err() || !begins_with(program, wanted, &next.seen, behind) {
+            if next.take(read_at_most(&walk, wanted, way)).is_err()
+                || !is_on_the_way(program, wanted, &next, walk.seen.len())
+            {
                 continue;
             }
-            let is_reading = matches!(way, Way::Take(crate::world::Decision::Deliver { .. }));
-            if !is_reading && !known.insert((next.step, next.world.state.clone(), next.seen.len())) {
+            let key = (next.step, next.world.state.clone(), next.seen.len(), next.runs.clone());
+            if !known.insert(key) {
                 continue;
             }
             states += 1;
@@ -147,23 +151,66 @@ pub fn is_simulated(
     Ok(false)
 }
 
-/// Whether `wanted` begins with `seen`, of which the first `known` are known to fit.
-fn begins_with(program: &Program, wanted: &[Seen], seen: &[Seen], known: usize) -> bool {
+/// The observations with reads of a stream that follow each other as one: that they were several is nobody's
+/// choice.
+fn as_read_at_once(program: &Program, seen: &[Seen]) -> Vec<Seen> {
+    let mut all: Vec<Seen> = Vec::new();
+    for one in seen {
+        let is_stream = |socket: SocketId| {
+            let kind = program.sockets.get(usize::from(socket.0)).map(|setup| setup.kind);
+            !matches!(kind, Some(SocketKind::Udp4 | SocketKind::Udp6))
+        };
+        match (all.last_mut(), &one.what) {
+            (Some(Seen { step, what: What::Received(before) }), What::Received(now))
+                if *step == one.step && before.socket == now.socket && is_stream(now.socket) =>
+            {
+                before.runs.extend(now.runs.iter().cloned());
+            }
+            _ => all.push(one.clone()),
+        }
+    }
+    all
+}
+
+/// The way with no more bytes than are still to be read: how many a peer reads at once is not the kernel's
+/// choice.
+fn read_at_most(walk: &Walk<'_>, wanted: &[Seen], way: Way) -> Way {
+    match (way, wanted.get(walk.seen.len()).map(|next| &next.what)) {
+        (Way::Take(Decision::Deliver { request, len_bytes, generation }), Some(What::Received(next))) => {
+            let all: u64 = next.runs.iter().map(Run::len_bytes).sum();
+            let read: u64 = walk.runs.iter().map(|(_, run)| run.len_bytes()).sum();
+            let len_bytes = len_bytes.min(all.saturating_sub(read)).max(1);
+            Way::Take(Decision::Deliver { request, len_bytes, generation })
+        }
+        _ => way,
+    }
+}
+
+/// Whether `wanted` begins with what a walk has seen, of which the first `known` are known to fit.
+fn is_on_the_way(program: &Program, wanted: &[Seen], walk: &Walk<'_>, known: usize) -> bool {
+    // the same bytes can be written in several ways
+    let bytes = |runs: &mut dyn Iterator<Item = &Run>| -> Vec<u8> {
+        let of = |run: &Run| (0..run.len_bytes()).map(|i| run.byte(&program.regions, i)).collect::<Vec<_>>();
+        runs.flat_map(of).collect()
+    };
     let same = |a: &Seen, b: &Seen| match (&a.what, &b.what) {
-        // the same bytes can be written in several ways
         (What::Received(x), What::Received(y)) => {
-            let bytes = |runs: &[Run]| -> Vec<u8> {
-                let of = |run: &Run| {
-                    (0..run.len_bytes()).map(|i| run.byte(&program.regions, i)).collect::<Vec<_>>()
-                };
-                runs.iter().flat_map(of).collect()
-            };
-            let same_runs = || x.runs == y.runs || bytes(&x.runs) == bytes(&y.runs);
+            let same_runs = || x.runs == y.runs || bytes(&mut x.runs.iter()) == bytes(&mut y.runs.iter());
             a.step == b.step && x.socket == y.socket && same_runs()
         }
         _ => a == b,
     };
-    seen.len() <= wanted.len() && (known..seen.len()).all(|i| same(&seen[i], &wanted[i]))
+    if walk.seen.len() > wanted.len() || !(known..walk.seen.len()).all(|i| same(&walk.seen[i], &wanted[i])) {
+        return false;
+    }
+    let Some((socket, _)) = walk.runs.first() else { return true };
+    match wanted.get(walk.seen.len()).map(|next| (next.step as usize, &next.what)) {
+        Some((step, What::Received(next))) if step == walk.step && next.socket == *socket => {
+            let read = bytes(&mut walk.runs.iter().map(|(_, run)| run));
+            bytes(&mut next.runs.iter()).starts_with(&read)
+        }
+        _ => false,
+    }
 }
 
 /// The observations with completions inside a step sorted by ring and user data; those of one

@@ -2,6 +2,7 @@
 
 use crate::cqe::{Completion, Cqe};
 use crate::memory::{Generation, HexBytes, RegionId};
+use crate::mutation::Fault;
 use crate::program::{Amount, RingId, SocketId, Step};
 use crate::request::RequestId;
 use crate::rules::Rule;
@@ -15,7 +16,9 @@ pub(crate) struct Walk<'a> {
     pub(crate) step: usize,
     pub(crate) seen: Vec<Seen>,
     /// Bytes read in this step and not written down yet, all from one socket.
-    runs: Vec<(SocketId, Run)>,
+    pub(crate) runs: Vec<(SocketId, Run)>,
+    /// A settle takes completions also while there are bytes to read: the same, in other orders.
+    pub(crate) eager: bool,
     /// The request of which the last piece was read, if more of the same memory may follow, and what it held.
     broken_off: Option<(RequestId, Generation)>,
 }
@@ -33,15 +36,13 @@ pub enum Way {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(law: Law<'a>) -> Walk<'a> {
-        let mut walk =
-            Walk { world: World::new(law), step: 0, seen: Vec::new(), runs: Vec::new(), broken_off: None };
-        walk.enter();
-        walk
+        Walk::resume(World::new(law), 0)
     }
 
     /// Goes on in a world that has taken `step` steps, and begins the next one.
     pub(crate) fn resume(world: World<'a>, step: usize) -> Walk<'a> {
-        let mut walk = Walk { world, step, seen: Vec::new(), runs: Vec::new(), broken_off: None };
+        let (seen, runs) = (Vec::new(), Vec::new());
+        let mut walk = Walk { world, step, seen, runs, eager: false, broken_off: None };
         walk.enter();
         walk
     }
@@ -121,7 +122,7 @@ impl<'a> Walk<'a> {
                     let acks = self.world.acks(socket, Amount::Everything).into_iter().map(Way::Take);
                     self.deliveries(socket).into_iter().chain(acks).collect::<Vec<_>>()
                 }));
-                if ways.is_empty() {
+                if ways.is_empty() || self.eager {
                     ways.extend(self.world.completions(None).into_iter().map(Way::Take));
                 }
                 if self.may_end(step) {
@@ -277,6 +278,11 @@ impl<'a> Walk<'a> {
     }
 
     fn note(&mut self, what: What) {
+        if self.world.has_fault(Fault::Canary) {
+            let wrong = all_wrong(what);
+            self.seen.extend([wrong.clone(), wrong].map(|what| Seen { step: self.step as u32, what }));
+            return;
+        }
         self.seen.push(Seen { step: self.step as u32, what });
     }
 
@@ -291,6 +297,26 @@ impl<'a> Walk<'a> {
         let received = Received { socket, runs };
         let again = matches!(self.current(), Some(Step::Miss { .. }));
         self.note(if again { What::SentAgain(received) } else { What::Received(received) });
+    }
+}
+
+/// An observation of `Fault::Canary`.
+fn all_wrong(what: What) -> What {
+    match what {
+        What::Returned(value) => What::Returned(value + 1),
+        What::Received(Received { socket, runs }) => {
+            let later = |run| match run {
+                Run::Stamped { region, generation, offset, len_bytes } => Run::Stamped {
+                    region,
+                    generation: Generation(generation.0.wrapping_add(1)),
+                    offset,
+                    len_bytes,
+                },
+                bytes => bytes,
+            };
+            What::Received(Received { socket, runs: runs.into_iter().map(later).collect() })
+        }
+        other => other,
     }
 }
 

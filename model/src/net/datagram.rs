@@ -103,17 +103,16 @@ impl Datagrams {
         })
     }
 
-    /// The peer reads the datagram at `index`; the unsure ones that came before it were lost.
-    pub fn read(&mut self, index: usize) {
-        if index >= self.queue.len() {
-            return;
-        }
+    /// The peer reads the datagram at `index`, which must be there; the unsure ones that came before it were
+    /// lost. Says who sent it.
+    pub fn read(&mut self, index: usize) -> RequestId {
         let taken = self.queue.remove(index);
         let mut at = 0;
         self.queue.retain(|datagram| {
             at += 1;
             at > index || taken.may_overtake(datagram)
         });
+        taken.request
     }
 
     /// The request's result was seen: it was sent, or it failed.

@@ -14,7 +14,12 @@ impl World<'_> {
     pub(super) fn try_cancel(&mut self, id: RequestId, target: u64) -> May {
         let ring = self.request(id).ring;
         let not_found = May::fail(errno::ENOENT, Rule::CancelNotFound);
-        let open = |other: &RequestId| *other != id && self.request(*other).phase != Phase::Done;
+        let is_over = |other: &RequestId| match self.request(*other).phase {
+            Phase::Done => true,
+            Phase::Issued => self.is_over(*other),
+            Phase::Queued | Phase::Armed => false,
+        };
+        let open = |other: &RequestId| *other != id && !is_over(other);
         let found: Vec<RequestId> = self.requests_with(ring, target).filter(open).collect();
         let at_any_time = self.request(id).is_async || self.request(id).late;
         let others = found.iter().any(|other| self.cancels(*other).is_some());
@@ -24,7 +29,7 @@ impl World<'_> {
         let Some(found) = found.first().copied() else { return not_found };
         let request = self.request(found);
         let in_chain = request.before.is_some() && request.phase == Phase::Queued;
-        if in_chain || request.cut || (request.phase == Phase::Issued && self.is_over(found)) {
+        if in_chain || request.cut {
             return not_found;
         }
         let surely = request.phase == Phase::Armed && !request.is_async;
@@ -78,7 +83,7 @@ impl World<'_> {
             self.state.requests.iter().find(|(other, r)| **other != id && same(r)).map(|(other, _)| *other);
         for other in self.requests_with(ring, target).collect::<Vec<_>>() {
             let request = self.request_mut(other);
-            if other == id || request.phase == Phase::Done {
+            if other == id || request.phase == Phase::Done || request.is_read_whole() {
                 continue;
             }
             request.canceller = next;
@@ -96,7 +101,7 @@ impl World<'_> {
     /// Whether the request surely has its result, seen or not.
     fn is_over(&self, id: RequestId) -> bool {
         let request = self.request(id);
-        !request.may.waiting && !request.is_async && request.canceller.is_none()
+        request.is_read_whole() || !request.may.waiting && !request.is_async && request.canceller.is_none()
     }
 
     /// The request is cancelled: it ends with what was taken of it, or with `ECANCELED`.
@@ -127,16 +132,17 @@ impl World<'_> {
     /// The target of a cancel whose result is not known may end cancelled as well.
     pub(super) fn may_be_cancelled(&self, id: RequestId, res: Res) -> bool {
         let request = self.request(id);
-        let cancelled = match res {
-            Res::Err(Errno(errno::ECANCELED)) => !request.retries || self.taken(id).0 == 0,
-            // a thread that waits in the send is interrupted
-            Res::Err(Errno(errno::EINTR)) => request.is_async,
-            Res::Bytes(n) => {
-                let taken = self.taken(id).1;
-                (request.retries || request.is_async) && n > 0 && n < request.len_bytes && n <= taken
-            }
-            Res::Err(_) => false,
-        };
+        let cancelled = !request.is_read_whole()
+            && match res {
+                Res::Err(Errno(errno::ECANCELED)) => !request.retries || self.taken(id).0 == 0,
+                // a thread that waits in the send is interrupted
+                Res::Err(Errno(errno::EINTR)) => request.is_async && request.socket.is_some(),
+                Res::Bytes(n) => {
+                    let taken = self.taken(id).1;
+                    (request.retries || request.is_async) && n > 0 && n < request.len_bytes && n <= taken
+                }
+                Res::Err(_) => false,
+            };
         cancelled && request.canceller.is_some_and(|c| self.state.requests.contains_key(&c))
     }
 

@@ -34,6 +34,13 @@ impl World<'_> {
             // behind a member of its chain that is not known to have succeeded
             self.refuse(Rule::LinkStartsAfterResult)?;
         }
+        let counted = match res {
+            Res::Bytes(n) => n,
+            Res::Err(_) => 0,
+        };
+        if counted < request.read {
+            self.refuse(Rule::StreamPrefix)?;
+        }
         match request.may.judge(res) {
             Ok(rule) => self.hit(rule),
             Err(_) if self.may_be_cancelled(id, res) => self.hit(Rule::CancelEndsTarget),
@@ -212,6 +219,8 @@ impl World<'_> {
         if least > most || most < read {
             return Err(Rule::LinkStartsAfterResult);
         }
+        // it went well, so no cancel ended it
+        self.target_ended(id, Res::Bytes(most));
         let request = self.request_mut(id);
         request.may.bytes = Some(Counts { least, most, ..counts });
         request.may.errors.clear();

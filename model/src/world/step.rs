@@ -303,7 +303,8 @@ impl World<'_> {
             let request = self.request_mut(id);
             // where work is deferred, it has not seen yet why it will fail
             let deferred = defers && request.waited && !request.may.errors.is_empty();
-            if !request.may.waiting && !request.is_async && !request.late && !deferred {
+            let ends_later = request.may.waiting || request.is_async || request.late || deferred;
+            if request.is_read_whole() || !ends_later {
                 continue;
             }
             let waited = std::mem::take(&mut request.may.waiting);

@@ -1,10 +1,12 @@
 //! The bytes that a peer reads.
 
 use super::World;
+use crate::cqe::Res;
+use crate::may::May;
 use crate::memory::Generation;
 use crate::net::Writer;
 use crate::program::SocketId;
-use crate::request::RequestId;
+use crate::request::{Phase, RequestId};
 use crate::rules::Rule;
 use crate::trace::PeerEnd;
 
@@ -41,6 +43,7 @@ impl World<'_> {
         if let Some(stream) = self.stream_mut(socket) {
             stream.read(id, len);
         }
+        self.is_read(id, len);
         self.state.drained = self.state.drained.saturating_add(len);
         Ok(())
     }
@@ -55,11 +58,28 @@ impl World<'_> {
         let in_turn = queue.front().any(|(i, _)| i == index);
         self.hold_to(in_turn, Rule::DatagramOrder)?;
         self.hit(Rule::DatagramBoundaries);
-        if let Some(queue) = self.datagrams_mut(socket) {
-            queue.read(index);
+        if let Some(sender) = self.datagrams_mut(socket).map(|queue| queue.read(index)) {
+            self.is_read(sender, len);
         }
         self.state.drained = self.state.drained.saturating_add(len);
         Ok(())
+    }
+
+    /// The peer has read so many bytes more of a request.
+    fn is_read(&mut self, id: RequestId, len: u64) {
+        if self.state.requests.get(&id).is_none_or(|request| request.phase == Phase::Done) {
+            return;
+        }
+        let request = self.request_mut(id);
+        request.read += len;
+        // an empty datagram has no bytes that could be counted
+        if len == 0 || request.is_read_whole() {
+            let whole = request.len_bytes;
+            let rule = request.may.bytes.map_or(Rule::SendWholeWhenRoom, |counts| counts.rule);
+            request.may = May { waiting: request.may.waiting, ..May::exactly(whole, rule) };
+            request.polls_first = false;
+            self.target_ended(id, Res::Bytes(whole));
+        }
     }
 
     /// The peer's read ended.

@@ -106,6 +106,7 @@ impl World<'_> {
             posted: None,
             locks_pages,
             late: false,
+            read: 0,
             waited: false,
             len_bytes: 0,
             lends_from: None,
