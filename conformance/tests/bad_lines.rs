@@ -103,3 +103,208 @@ fn a_peek_says_at_most_that_more_waits() {
     "#]],
     );
 }
+
+#[test]
+fn only_a_declared_peer_is_told_what_to_do() {
+    check(
+        "ack B 10",
+        &expect![[r#"
+         x B does not do what it is told
+          ,-[bad.case:4:5]
+        3 | buffer K 4096
+        4 | ack B 10
+          :     |
+          :     `-- not accepted here
+          `----
+         help: expected a socket with lane=repair-tcp
+    "#]],
+    );
+    check(
+        "ack A all",
+        &expect![[r#"
+         x there is no peer `A`
+          ,-[bad.case:4:5]
+        3 | buffer K 4096
+        4 | ack A all
+          :     |
+          :     `-- not accepted here
+          `----
+         help: expected B
+    "#]],
+    );
+    check(
+        "ack B some",
+        &expect![[r#"
+         x `some` is no a number of bytes, or `all`
+          ,-[bad.case:4:7]
+        3 | buffer K 4096
+        4 | ack B some
+          :       ^^|^
+          :         `-- not accepted here
+          `----
+         help: expected a number of bytes, or `all`: a number up to 18446744073709551615, in digits or as
+               0x and hexadecimal digits
+    "#]],
+    );
+    check(
+        "window B 0",
+        &expect![[r#"
+         x B does not do what it is told
+          ,-[bad.case:4:8]
+        3 | buffer K 4096
+        4 | window B 0
+          :        |
+          :        `-- not accepted here
+          `----
+         help: expected a socket with lane=repair-tcp
+    "#]],
+    );
+    check(
+        "window B 100",
+        &expect![[r#"
+         x a window is offered in whole units
+          ,-[bad.case:4:1]
+        3 | buffer K 4096
+        4 | window B 100
+          : ^^^^^^|^^^^^
+          :       `-- not accepted here
+          `----
+         help: expected a multiple of 128
+    "#]],
+    );
+    check(
+        "miss B",
+        &expect![[r#"
+         x the end of the line is no a number of bytes
+          ,-[bad.case:4:7]
+        3 | buffer K 4096
+        4 | miss B
+          :       ^
+          :       `-- not accepted here
+          `----
+         help: expected a number of bytes: a number up to 18446744073709551615, in digits or as 0x and
+               hexadecimal digits
+    "#]],
+    );
+    check(
+        "resent B  K 0..10",
+        &expect![[r#"
+         x B does not do what it is told
+          ,-[bad.case:4:8]
+        3 | buffer K 4096
+        4 | resent B  K 0..10
+          :        |
+          :        `-- not accepted here
+          `----
+         help: expected a socket with lane=repair-tcp
+    "#]],
+    );
+    check(
+        "socket C D tcp lane=repair-tcp\nresent D  K 0..10",
+        &expect![[r#"
+         x D is not there and reads nothing
+          ,-[bad.case:5:8]
+        4 | socket C D tcp lane=repair-tcp
+        5 | resent D  K 0..10
+          :        |
+          :        `-- not accepted here
+          `----
+         help: expected a socket with lane=repair-tcp-tap
+    "#]],
+    );
+    check(
+        "socket C D udp lane=ifb-udp\nreceived D  nothing",
+        &expect![[r#"
+         x D is not there and reads nothing
+          ,-[bad.case:5:10]
+        4 | socket C D udp lane=ifb-udp
+        5 | received D  nothing
+          :          |
+          :          `-- not accepted here
+          `----
+         help: expected a socket with lane=repair-tcp-tap
+    "#]],
+    );
+    check(
+        "resent B  nothing",
+        &expect![[r#"
+         x bytes leave again in one way
+          ,-[bad.case:4:11]
+        3 | buffer K 4096
+        4 | resent B  nothing
+          :           ^^^|^^^
+          :              `-- not accepted here
+          `----
+         help: expected pieces such as K 0..1000
+    "#]],
+    );
+    check(
+        "resent B  K 0..10 | K 10..20",
+        &expect![[r#"
+         x bytes leave again in one way
+          ,-[bad.case:4:11]
+        3 | buffer K 4096
+        4 | resent B  K 0..10 | K 10..20
+          :           |
+          :           `-- not accepted here
+          `----
+         help: expected pieces such as K 0..1000
+    "#]],
+    );
+}
+
+#[test]
+fn lanes_suit_their_kinds() {
+    check(
+        "socket C D tcp lane=ifb-udp",
+        &expect![[r#"
+         x this kind of socket does not have this lane
+          ,-[bad.case:4:1]
+        3 | buffer K 4096
+        4 | socket C D tcp lane=ifb-udp
+          : ^^^^^^^^^^^^^|^^^^^^^^^^^^^
+          :              `-- not accepted here
+          `----
+         help: expected one of: lane=ifb-udp for udp, lane=repair-tcp and lane=repair-tcp-tap for tcp
+    "#]],
+    );
+    check(
+        "socket C D tcp6 lane=repair-tcp",
+        &expect![[r#"
+         x this kind of socket does not have this lane
+          ,-[bad.case:4:1]
+        3 | buffer K 4096
+        4 | socket C D tcp6 lane=repair-tcp
+          : ^^^^^^^^^^^^^^^|^^^^^^^^^^^^^^^
+          :                `-- not accepted here
+          `----
+         help: expected one of: lane=ifb-udp for udp, lane=repair-tcp and lane=repair-tcp-tap for tcp
+    "#]],
+    );
+    check(
+        "socket C udp lane=ifb-udp unconnected",
+        &expect![[r#"
+         x this kind of socket does not have this lane
+          ,-[bad.case:4:1]
+        3 | buffer K 4096
+        4 | socket C udp lane=ifb-udp unconnected
+          : ^^^^^^^^^^^^^^^^^^|^^^^^^^^^^^^^^^^^^
+          :                   `-- not accepted here
+          `----
+         help: expected one of: lane=ifb-udp for udp, lane=repair-tcp and lane=repair-tcp-tap for tcp
+    "#]],
+    );
+    check(
+        "socket C D tcp lane=repair",
+        &expect![[r#"
+         x `repair` is no lane
+          ,-[bad.case:4:21]
+        3 | buffer K 4096
+        4 | socket C D tcp lane=repair
+          :                     ^^^|^^
+          :                        `-- not accepted here
+          `----
+         help: expected one of: loopback, gate, gate-full, ifb-udp, repair-tcp, repair-tcp-tap, unknown
+    "#]],
+    );
+}

@@ -281,7 +281,7 @@ rules! {
     ZcSentAgainIsMemory = "zc.sent-again-is-memory", Kernel("net/ipv4/tcp_output.c", "__tcp_retransmit_skb", "6.18");
     /// A request that attached nothing, by failing or by sending no byte, reports a copy; one whose memory ended on the way may report none.
     ZcNothingIsCopied = "zc.nothing-is-copied", Kernel("io_uring/notif.c", "io_notif_tw_complete", "6.18");
-    /// Bytes that never left their queue were not copied, and the notification says so.
+    /// Bytes that never left their queue were not copied, and the notification says so; neither were those of a datagram that failed once it was begun.
     ZcUntouchedIsClear = "zc.untouched-is-clear", Kernel("io_uring/notif.c", "io_tx_ubuf_complete", "6.18");
     /// A zero-copy send on a socket that cannot is EOPNOTSUPP, with its notification.
     ZcSocketSupported = "zc.socket-supported", Kernel("io_uring/net.c", "io_send_zc", "6.18");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use uringspec_model::net::WINDOW_UNIT_BYTES;
-use uringspec_model::program::{Amount, End, Program, Register, RingId, SocketId, Step as Do, Until};
+use uringspec_model::program::{Amount, End, Lane, Program, Register, RingId, SocketId, Step as Do, Until};
 use winnow::Result;
 
 use super::error::{CaseError, Refusal};
@@ -132,10 +132,10 @@ impl<'a> Lowering<'a> {
             Step::Settle => (Do::Settle, None),
             Step::Drain(peer, bytes) => {
                 let amount = bytes.map_or(Amount::Everything, Amount::Bytes);
-                (Do::Drain { socket: self.out.names.socket(peer, End::Far)?, amount }, None)
+                (Do::Drain { socket: self.reading(peer)?, amount }, None)
             }
             Step::Received(peer, arrivals) => {
-                let socket = self.out.names.socket(peer, End::Far)?;
+                let socket = self.reading(peer)?;
                 let arrivals = arrivals
                     .iter()
                     .map(|arrival| self.arrival(socket, arrival, step))
@@ -156,6 +156,7 @@ impl<'a> Lowering<'a> {
             Step::Miss(peer, bytes) => (Do::Miss { socket: self.declared(peer)?, len_bytes: *bytes }, None),
             Step::Resent(peer, arrival) => {
                 let socket = self.declared(peer)?;
+                self.reading(peer)?;
                 let arrival = self.arrival(socket, &Noted::plain(arrival.clone()), step)?;
                 let lens = arrival.parts.iter().flatten().map(|piece| match piece.to {
                     Upto::Byte(to) => to.saturating_sub(piece.from),
@@ -185,6 +186,17 @@ impl<'a> Lowering<'a> {
         };
         self.push(line, what, expected);
         Ok(())
+    }
+
+    /// The socket whose peer reads.
+    fn reading(&self, peer: &Name) -> Result<SocketId, Refusal> {
+        let socket = self.out.names.socket(peer, End::Far)?;
+        let lane = self.out.program.sockets[usize::from(socket.0)].lane;
+        match lane.has_device() && lane != Lane::RepairTcpTap {
+            true => Err(Refusal::new(peer.at, format!("{} is not there and reads nothing", peer.text))
+                .expecting(["a socket with lane=repair-tcp-tap"])),
+            false => Ok(socket),
+        }
     }
 
     /// The socket whose peer does what it is told.

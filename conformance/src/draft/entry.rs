@@ -1,6 +1,6 @@
 //! The entries of a draft.
 
-use uringspec_model::abi::{PAGE_BYTES, msg, op, send_flag, sqe_flag};
+use uringspec_model::abi::{msg, op, send_flag, sqe_flag};
 use uringspec_model::program::{End, SocketId, SocketKind, SocketSetup, fd_of};
 use uringspec_model::sqe::Sqe;
 
@@ -29,9 +29,6 @@ mod bit {
     pub(super) const NO_PIECES: u32 = 0xf0_0000;
     pub(super) const NO_POSITION: u32 = 0x300_0000;
 }
-
-/// Pages of a zero-copy datagram of which the model still says something.
-const DATAGRAM_PAGES: u64 = 17;
 
 /// What an entry is made with.
 pub(super) struct Surroundings<'a> {
@@ -166,12 +163,6 @@ fn send(
         send_flags(draft, around.features, datagrams, sqe);
     }
     let ranges = place(draft, oddity, sqe, around);
-    let pages = |(addr, len): &(u64, u64)| (addr % PAGE_BYTES + len.min(&(1 << 32))).div_ceil(PAGE_BYTES);
-    let long = || ranges.iter().map(pages).fold(0, u64::saturating_add) > DATAGRAM_PAGES;
-    if datagrams && sqe.is_zero_copy() && long() {
-        let plain = if sqe.opcode == op::SEND_ZC { op::SEND } else { op::SENDMSG };
-        (sqe.opcode, sqe.ioprio, sqe.buf_index) = (plain, 0, 0);
-    }
     let len = ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
     let nameless = is_fixed(sqe) && around.tables.filled().next().is_none();
     let unheard = kind == SocketKind::UnixStream && sqe.is_zero_copy();

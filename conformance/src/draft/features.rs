@@ -85,6 +85,10 @@ bitflags! {
         const SNDBUF = 1 << 36;
         /// A user that may lock little memory.
         const MEMLOCK = 1 << 37;
+        /// Datagrams into a device that drops them.
+        const IFB_UDP = 1 << 38;
+        /// Connections that were declared, whose peer acknowledges when it is told to.
+        const REPAIR_TCP = 1 << 39;
 
         /// Sends on the far end of a socket.
         const FAR = 1 << 48;

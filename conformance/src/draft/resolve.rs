@@ -18,6 +18,8 @@ use super::{Draft, Features, StepDraft, setup};
 
 /// More bytes than this may not leave a socket over loopback by themselves.
 const LEAVES_BYTES: u64 = 24 << 10;
+/// More bytes than this may not be accepted by a declared connection at once.
+const ACCEPTS_BYTES: u64 = 64 << 10;
 /// What a request counts for beside its bytes; as the lanes count.
 const REQUEST_BYTES: u64 = 8192;
 
@@ -73,7 +75,7 @@ pub(super) fn submits(number: u8) -> bool {
 }
 
 #[derive(Default)]
-struct RingState {
+pub(super) struct RingState {
     /// Entries that may still be on the queue.
     left: usize,
     entries: usize,
@@ -83,31 +85,36 @@ struct RingState {
     alive: Vec<u64>,
     tables: Tables,
     /// Requests of other threads may look at the tables at any time.
-    asynchronous: bool,
+    pub(super) asynchronous: bool,
+    /// Members of chains that may have been tried and were not seen.
+    pub(super) chains: bool,
 }
 
 #[derive(Default)]
-struct Wire {
+pub(super) struct Wire {
     /// Bytes that were sent since the peer last read all.
-    waiting: u64,
-    /// Bytes that are surely there for the peer to read.
-    readable: u64,
+    pub(super) waiting: u64,
+    /// Bytes that are surely there for the peer to read, or to acknowledge.
+    pub(super) readable: u64,
     /// Something may be held back until more is sent.
     corked: bool,
     /// What is sent may have to wait for the peer.
     gated: bool,
     datagrams: bool,
-    reset: bool,
+    pub(super) reset: bool,
     closed: bool,
+    pub(super) lane: Lane,
+    /// A declared peer has no room, or missed something.
+    pub(super) shaken: bool,
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     features: Features,
     setups: &'a [SocketSetup],
     memory: Memory,
-    rings: Vec<RingState>,
-    sockets: Vec<Wire>,
-    steps: Vec<Step>,
+    pub(super) rings: Vec<RingState>,
+    pub(super) sockets: Vec<Wire>,
+    pub(super) steps: Vec<Step>,
     next_user_data: u64,
 }
 
@@ -146,9 +153,9 @@ impl RingState {
 impl Wire {
     fn of(setup: &SocketSetup) -> Wire {
         let peerless = setup.kind == SocketKind::NotASocket || setup.state == SocketState::Unconnected;
-        let gated = setup.lane != Lane::Loopback || setup.sndbuf_bytes.is_some();
+        let gated = !matches!(setup.lane, Lane::Loopback | Lane::IfbUdp) || setup.sndbuf_bytes.is_some();
         let datagrams = matches!(setup.kind, SocketKind::Udp4 | SocketKind::Udp6);
-        Wire { gated, datagrams, reset: peerless, ..Wire::default() }
+        Wire { gated, datagrams, reset: peerless, lane: setup.lane, ..Wire::default() }
     }
 
     /// Whether what was sent leaves without anybody's doing.
@@ -158,13 +165,21 @@ impl Wire {
     }
 
     /// The peer has read all there is.
-    fn drained(&mut self) {
-        (self.readable, self.waiting, self.corked) = (0, 0, false);
+    pub(super) fn drained(&mut self) {
+        (self.readable, self.waiting, self.corked, self.shaken) = (0, 0, false, false);
+    }
+
+    fn can_close(&self) -> bool {
+        !self.closed && !self.lane.is_declared()
     }
 
     /// Whether a send of so many bytes succeeds at once.
     fn is_sure(&self, len: u64) -> bool {
-        !self.closed && !self.reset && !self.gated && self.waiting + len <= LEAVES_BYTES
+        let room = match self.lane.is_declared() {
+            true => !self.shaken && self.waiting + len <= ACCEPTS_BYTES,
+            false => !self.gated && self.waiting + len <= LEAVES_BYTES,
+        };
+        !self.closed && !self.reset && room
     }
 }
 
@@ -188,6 +203,9 @@ impl Resolver<'_> {
                 self.steps.push(Step::Peek { ring: RingId(ring as u8) });
             }
             Kind::Fence => self.fence(ring),
+            Kind::Drain | Kind::DrainSome if self.sockets[socket].lane.has_device() => {
+                self.tell_peer(id, kind(draft.kind) == Kind::Drain, draft.amount);
+            }
             Kind::Drain => self.drain(socket, Amount::Everything),
             Kind::DrainSome => {
                 let readable = self.sockets[socket].readable;
@@ -199,14 +217,18 @@ impl Resolver<'_> {
                 let region = RegionId(u16::from(draft.target) % DATA_REGIONS as u16);
                 self.steps.push(Step::Rewrite { region });
             }
-            Kind::Reset if has(Features::RESET) && !self.sockets[socket].reset => {
+            Kind::Reset
+                if has(Features::RESET)
+                    && !self.sockets[socket].reset
+                    && self.sockets[socket].lane != Lane::IfbUdp =>
+            {
                 self.reset(socket, ring, draft);
             }
-            Kind::Close if has(Features::CLOSE) && !self.sockets[socket].closed => {
+            Kind::Close if has(Features::CLOSE) && self.sockets[socket].can_close() => {
                 self.steps.push(Step::CloseOwn { socket: id });
                 self.sockets[socket].closed = true;
             }
-            Kind::Shutdown if has(Features::CLOSE) && !self.sockets[socket].closed => {
+            Kind::Shutdown if has(Features::CLOSE) && self.sockets[socket].can_close() => {
                 self.steps.push(Step::ShutdownOwn { socket: id });
                 self.sockets[socket].closed = true;
             }
@@ -293,6 +315,7 @@ impl Resolver<'_> {
         let silent = sqes.last().is_some_and(|sqe| sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0);
         let state = &mut self.rings[ring];
         state.asynchronous |= asynchronous;
+        state.chains |= sqes.iter().any(|sqe| sqe.links() || sqe.ioprio & send_flag::POLL_FIRST != 0);
         // A batch that ends early leaves at most all but one; entries that were left before come first.
         if may_stop || state.left > 0 {
             state.left += sqes.len().saturating_sub(1);
@@ -306,6 +329,9 @@ impl Resolver<'_> {
     /// A send on a socket, `alone` if nothing but the socket decides what becomes of it.
     fn sends(&mut self, socket: SocketId, len: u64, alone: bool) {
         let state = &mut self.sockets[usize::from(socket.0)];
+        if state.lane == Lane::IfbUdp {
+            return;
+        }
         let sure = alone && state.is_sure(len);
         state.waiting += len + if state.gated { REQUEST_BYTES } else { 0 };
         if sure && !state.datagrams {
@@ -313,7 +339,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn reap(&mut self, ring: usize, until: Until) {
+    pub(super) fn reap(&mut self, ring: usize, until: Until) {
         let rests = self.sockets.iter().all(Wire::rests) && self.rings[ring].left == 0;
         let until = if rests { until } else { Until::Now };
         self.steps.push(Step::Reap { ring: RingId(ring as u8), until });
@@ -332,8 +358,9 @@ impl Resolver<'_> {
         self.sockets[socket].reset = true;
     }
 
-    fn fence(&mut self, ring: usize) {
+    pub(super) fn fence(&mut self, ring: usize) {
         self.rings[ring].left = 0;
+        self.rings[ring].chains = false;
         self.rings[ring].last = None;
         self.steps.push(Step::Fence { ring: RingId(ring as u8) });
     }
@@ -361,7 +388,7 @@ impl Resolver<'_> {
             state.drained();
         }
         for ring in &mut self.rings {
-            ring.asynchronous = false;
+            (ring.asynchronous, ring.chains) = (false, false);
             // what is over can be named as well, but not much of it
             ring.alive.drain(..ring.alive.len().saturating_sub(1));
         }

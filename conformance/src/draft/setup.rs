@@ -52,6 +52,8 @@ fn socket(byte: u8, odd: bool, features: Features) -> SocketSetup {
     let has = |feature| features.contains(feature);
     let (v4, v6) = (SocketKind::Tcp4, SocketKind::Tcp6);
     let (kind, lane) = match byte % 16 {
+        1 if has(Features::IFB_UDP) && byte >= 128 => (SocketKind::Udp4, Lane::IfbUdp),
+        2 if has(Features::REPAIR_TCP) && byte >= 96 => (v4, Lane::RepairTcp),
         1..=5 if has(Features::GATE) => (v4, Lane::Gate),
         6 | 7 if has(Features::GATE_FULL) => (v4, Lane::GateFull),
         8 if has(Features::IPV6) => (v6, Lane::Loopback),

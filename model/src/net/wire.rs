@@ -173,6 +173,9 @@ impl Stream {
     /// Whether the peer's silence keeps the memory of a request.
     pub(super) fn unacked(&self, request: RequestId, acked: u64) -> Holds {
         let Some(i) = self.writers.iter().position(|w| w.request == request) else { return Holds::No };
+        if self.writers[i].is_settled() && self.writers[i].accepted.1 == 0 {
+            return Holds::No;
+        }
         let packet = self.writers[i].packet;
         let is_over = |j: usize| self.writers[j].is_settled() && self.places(j).2 <= acked;
         if self.places(i).1 > acked {

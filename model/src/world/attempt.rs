@@ -189,23 +189,14 @@ impl World<'_> {
             return May::default();
         }
         let refusal_comes = queue.refusal_comes;
-        let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
         let has_device = self.lane(socket).has_device();
-        let fragmented = plan.notice.is_some() && len > 0 && plan.pages() > FRAGMENTS_MAX;
-        if fragmented && (!has_device || mapped < len) {
-            self.give_up("a zero-copy datagram of more than 17 pages");
-            return May::default();
+        if let Some(torn) = self.tear(id, plan) {
+            return torn;
         }
-        if mapped < len {
-            return May::fail(errno::EFAULT, Rule::SendMemoryReadable);
-        }
-        let way = if fragmented { Used::Device } else { self.way_of(id, Some(socket)) };
+        let way = self.way_of(id, Some(socket));
         if let Some(notice) = self.request_mut(id).notice.as_mut().filter(|_| has_device) {
-            // a packet was begun, whatever becomes of it
+            // an empty one is a packet as well
             notice.used = way;
-        }
-        if fragmented {
-            return May::fail(errno::EMSGSIZE, Rule::DatagramFragments);
         }
         let mut may = May::exactly(len, Rule::DatagramWhole);
         if self.is_unknown(socket) {
@@ -231,6 +222,24 @@ impl World<'_> {
             queue.enqueue(id, user_data, segments, len, is_async, &beside);
         }
         may
+    }
+
+    /// How a datagram fails whose packet was begun; it goes nowhere.
+    fn tear(&mut self, id: RequestId, plan: &SendPlan) -> Option<May> {
+        let len = plan.len_bytes();
+        let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
+        let fragmented = plan.notice.is_some() && len > 0 && plan.pages() > FRAGMENTS_MAX;
+        let mut may = May::default();
+        // where both are wrong, either is met first
+        may.errors.extend((mapped < len).then_some((Errno(errno::EFAULT), Rule::SendMemoryReadable)));
+        may.errors.extend(fragmented.then_some((Errno(errno::EMSGSIZE), Rule::DatagramFragments)));
+        if may.errors.is_empty() {
+            return None;
+        }
+        if let Some(notice) = &mut self.request_mut(id).notice {
+            notice.used = Used::Untouched;
+        }
+        Some(may)
     }
 
     fn has_socket(&self, socket: SocketId) -> bool {

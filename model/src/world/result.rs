@@ -115,6 +115,7 @@ impl World<'_> {
 
     /// The request has this result: what follows from that.
     pub(super) fn conclude(&mut self, id: RequestId, res: Res) {
+        let datagrams = self.request(id).socket.is_some_and(|socket| self.datagrams(socket).is_some());
         let way = self.way_of(id, self.request(id).socket);
         self.cancel_ended(id, res);
         self.target_ended(id, res);
@@ -129,7 +130,12 @@ impl World<'_> {
         let failed = request.fails_chain(res);
         if let Some(notice) = request.notice.as_mut().filter(|n| n.stage != Stage::Posted) {
             if matches!(res, Res::Err(_) | Res::Bytes(0)) {
-                if !matches!(notice.used, Used::Unknown | Used::Device) {
+                let known = match (notice.used, res) {
+                    (Used::Unknown, _) | (Used::Device | Used::Tapped, Res::Bytes(0)) => true,
+                    (Used::Untouched, Res::Err(Errno(errno::EFAULT | errno::EMSGSIZE))) => datagrams,
+                    _ => false,
+                };
+                if !known {
                     notice.used = Used::Nothing;
                 }
                 notice.stage = Stage::Allocated;

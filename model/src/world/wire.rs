@@ -48,9 +48,6 @@ impl World<'_> {
 
     /// The peer acknowledges something, or opens its window.
     pub(super) fn peer_speaks(&mut self, socket: SocketId, change: impl FnOnce(&mut crate::net::Stream)) {
-        if self.queued_on(socket).next().is_some() {
-            return self.give_up("an acknowledgement while requests may have been tried unseen");
-        }
         let Some(stream) = self.stream_mut(socket).filter(|stream| stream.wire.is_some()) else {
             return self.give_up("an acknowledgement on a connection that was not declared");
         };
@@ -70,6 +67,10 @@ impl World<'_> {
 
     /// The peer acknowledged `n` more bytes.
     pub(super) fn acked(&mut self, socket: SocketId, n: u64) -> Result<(), Rule> {
+        if self.queued_on(socket).next().is_some() {
+            self.give_up("an acknowledgement while requests may have been tried unseen");
+            return Ok(());
+        }
         let Some(stream) = self.stream(socket) else { return self.refuse(Rule::StreamNothingInvented) };
         if let Err(rule) = stream.judge_ack(n) {
             self.refuse(rule)?;
