@@ -33,7 +33,6 @@ const SHOWN_BY_WRONG_TRACES: &[&str] = &[
     "sqe.skip-cuts-silently",
     "nop.result-zero",
     "send.zero-is-zero",
-    "send.memory-readable",
     "dgram.boundaries",
     "dgram.refused",
     "msg.iovecs-readable",
