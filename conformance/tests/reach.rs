@@ -42,8 +42,13 @@ const ONLY_REFUSE: &[Rule] = &[
 ];
 
 /// Rules that nothing here reaches, and why.
-const OUT_OF_REACH: &[(Rule, &str)] =
-    &[(Rule::MemlockRings, "it is part of what the other rules of locked memory count")];
+const OUT_OF_REACH: &[(Rule, &str)] = &[
+    (Rule::StreamSentAgain, TAPPED),
+    (Rule::ZcTapCopies, TAPPED),
+    (Rule::ZcSentAgainIsMemory, TAPPED),
+    (Rule::MemlockRings, "it is part of what the other rules of locked memory count"),
+];
+const TAPPED: &str = "a tap may miss something where much is sent, so random programs have none";
 
 fn draw(number: u64) -> Program {
     program(1, number, Features::DEFAULT)
@@ -73,7 +78,8 @@ fn every_rule_has_its_say() {
             }
         }
     }
-    let all: BTreeSet<Rule> = Rule::ALL.iter().copied().collect();
+    // what is said of a mixed send is said of no program
+    let all: BTreeSet<Rule> = Rule::ALL.iter().copied().filter(|rule| rule.area() != "mixed").collect();
     let names = |rules: &BTreeSet<Rule>| rules.iter().map(|rule| rule.id()).collect::<Vec<_>>();
     let only_refuse: BTreeSet<Rule> = refused.difference(&said).copied().collect();
     let missing: BTreeSet<Rule> = all.difference(&said).filter(|r| !refused.contains(r)).copied().collect();
@@ -174,7 +180,7 @@ fn the_edges_of_everything_are_met() {
         .flat_map(|p| &p.sockets)
         .map(|s| format!("{:?} {:?} {:?}", s.kind, s.lane, s.state))
         .collect();
-    assert_eq!(lanes.len(), 13, "{lanes:?}");
+    assert_eq!(lanes.len(), 15, "{lanes:?}");
     let rings = || all.iter().flat_map(|program| &program.rings);
     assert!(rings().any(|ring| ring.flags & setup::DEFER_TASKRUN != 0), "no ring defers");
     assert!(rings().any(|ring| ring.cq_entries.is_some()), "no queue of completions overflows");

@@ -52,12 +52,10 @@ const REFUSED_BY_ANOTHER: &[(&str, &str)] = &[
         "sqe.skip-cuts-silently",
         "what posts nothing is over, so life.retired-is-silent refuses its completion",
     ),
-    ("send.partial-on-failure", "no lane accepts part of a send and then fails it"),
     ("dgram.refused", "it allows an error and asks for nothing"),
     ("link.starts-after-result", "a result that comes too soon breaks link.order first"),
     ("link.goes-on", "what does not start breaks what is promised of its own result"),
     ("link.open-chain-is-async", "it allows an order and asks for nothing"),
-    ("zc.one-notif", "a second one comes behind the last completion, so life.retired-is-silent refuses it"),
 ];
 
 fn cases() -> Vec<Loaded> {

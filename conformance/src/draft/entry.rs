@@ -30,6 +30,9 @@ mod bit {
     pub(super) const NO_POSITION: u32 = 0x300_0000;
 }
 
+/// Details from here on make many pieces of a message in a zero-copy datagram.
+const MANY_PIECES_FROM: u8 = 160;
+
 /// What an entry is made with.
 pub(super) struct Surroundings<'a> {
     pub(super) features: Features,
@@ -162,7 +165,7 @@ fn send(
     } else {
         send_flags(draft, around.features, datagrams, sqe);
     }
-    let ranges = place(draft, oddity, sqe, around);
+    let ranges = place(draft, oddity, datagrams, sqe, around);
     let len = ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
     let nameless = is_fixed(sqe) && around.tables.filled().next().is_none();
     let unheard = kind == SocketKind::UnixStream && sqe.is_zero_copy();
@@ -209,6 +212,7 @@ fn send_flags(draft: &EntryDraft, features: Features, datagrams: bool, sqe: &mut
 fn place(
     draft: &EntryDraft,
     oddity: Oddity,
+    datagrams: bool,
     sqe: &mut Sqe,
     around: &mut Surroundings<'_>,
 ) -> Vec<(u64, u64)> {
@@ -241,6 +245,13 @@ fn place(
     if let Some((_, buffer)) = buffer.filter(|_| faulty && vectored && ranges.len() == 1) {
         // what is right comes first
         ranges.insert(0, (buffer.addr, 1));
+    }
+    if datagrams && sqe.opcode == op::SENDMSG_ZC && draft.detail >= MANY_PIECES_FROM {
+        // about as many as a packet has fragments
+        let count = 16 + usize::from(draft.detail % 4);
+        let pieces = ranges.clone();
+        let short = |(addr, len): &(u64, u64)| (*addr, (*len).min(100));
+        ranges = pieces.iter().cycle().take(count).map(short).collect();
     }
     if faulty && !fixed {
         // the last piece, so that what lies before it can be sent
