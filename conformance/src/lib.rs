@@ -16,6 +16,7 @@ pub mod draft;
 pub mod expect;
 pub mod explain;
 pub mod export;
+pub mod fuzzed;
 pub mod given;
 pub mod keep;
 pub mod kernel;
