@@ -133,11 +133,14 @@ impl<'a> Judge<'a> {
             self.frontier.finish_in_vain();
             return Ok(());
         }
-        let allowed = self.allowed();
-        self.frontier.finish(step).map_err(|rule| {
+        // these change something before they may turn out to be refused
+        let changes = matches!(step, Step::Ack { .. } | Step::Miss { .. } | Step::Settle);
+        let before = changes.then(|| self.world().clone());
+        if let Err(rule) = self.frontier.finish(step) {
             let got = format!("the step ended: {}", words::step(self.law.program, step));
-            Verdict::Rejected(Rejection { at: at as u32, rule, got, allowed })
-        })?;
+            let allowed = self.allowed_in(before.as_ref().unwrap_or(self.world()));
+            return Err(Verdict::Rejected(Rejection { at: at as u32, rule, got, allowed }));
+        }
         // who waits sees what it waits for, or gives up: a whole record says which
         match step {
             Step::Reap { ring, until } if !self.law.partial && !self.may_stop(*ring, until) => {
@@ -234,7 +237,10 @@ impl<'a> Judge<'a> {
 
     /// What could be seen now, in words.
     fn allowed(&self) -> Vec<String> {
-        let world = self.world();
+        self.allowed_in(self.world())
+    }
+
+    fn allowed_in(&self, world: &World<'_>) -> Vec<String> {
         let program = self.law.program;
         if let Some(value) = world.owed_return() {
             return vec![format!("returned {value}")];

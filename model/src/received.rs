@@ -10,7 +10,7 @@ use crate::frontier::WIDTH_MAX;
 use crate::memory::Generation;
 use crate::prepare::Plan;
 use crate::program::SocketId;
-use crate::request::{Phase, RequestId};
+use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 use crate::space::Segment;
 use crate::trace::{Received, Run};
@@ -223,23 +223,52 @@ fn takeovers(world: &World<'_>, other: &Segment, run: &Run, at: u64, matched: u6
     into.extend((last..matched).filter(|len| matches(world, other, run, at + len).0 > 0));
 }
 
-/// Explains received bytes where every piece has just one possible writer; leaves the world as it
-/// was otherwise.
+/// Explains received bytes where every piece is surely of the one writer whose turn it is; leaves the
+/// world as it was otherwise.
 pub(crate) fn read_plainly(world: &mut World<'_>, received: &Received) -> Option<()> {
-    let [run] = &received.runs[..] else { return None };
-    let mut front = world.stream(received.socket)?.front();
-    let writer = front.next()?;
-    if front.next().is_some() {
-        return None;
+    let mut next = world.clone();
+    let is_alone = received.runs.len() == 1;
+    for run in &received.runs {
+        read_run(&mut next, received.socket, run, is_alone)?;
     }
-    let (request, len) = (writer.request, run.len_bytes());
-    let segment = writer.bytes_from(writer.read, len).next()?;
-    let (matched, generation) = matches(world, &segment, run, 0);
-    drop(front);
-    if matched < len || matched == 0 {
-        return None;
+    *world = next;
+    Some(())
+}
+
+/// Reads a whole run; if it cannot, pieces of it may have been read.
+///
+/// Whoever surely has all the bytes that its segment asks for is read as far as that goes, if nobody else
+/// whose turn it may be has such bytes. One that may have fewer is read only where it is alone and
+/// nothing comes behind it.
+fn read_run(world: &mut World<'_>, socket: SocketId, run: &Run, is_alone: bool) -> Option<()> {
+    let is_queued = |request: &Request| request.phase == Phase::Queued;
+    let any_queued = world.state.requests.values().any(is_queued);
+    let mut at = 0;
+    while at < run.len_bytes() {
+        let left = run.len_bytes() - at;
+        let (mut found, mut turns) = (None, 0);
+        for writer in world.stream(socket)?.front() {
+            turns += 1;
+            let segment = writer.bytes_from(writer.read, left).next()?;
+            let (matched, generation) = matches(world, &segment, run, at);
+            if matched > 0 && found.is_some() {
+                return None;
+            }
+            if matched > 0 {
+                let wanted = segment.len_bytes.min(left);
+                let exact = writer.accepted.0 == writer.accepted.1 && !writer.send.retries;
+                found = Some((writer.request, wanted, generation, exact, matched >= wanted));
+            }
+        }
+        let (request, len_bytes, generation, exact, whole) = found?;
+        let plain = is_alone && turns == 1 && len_bytes == run.len_bytes();
+        if !whole || !(plain || exact && !any_queued) {
+            return None;
+        }
+        world.after(Decision::Deliver { request, len_bytes, generation }).ok()?;
+        at += len_bytes;
     }
-    world.after(Decision::Deliver { request, len_bytes: len, generation }).ok()
+    Some(())
 }
 
 /// Takes bytes that left again, each piece of them from the one place in the stream that it can be of.

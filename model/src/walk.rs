@@ -142,6 +142,9 @@ impl<'a> Walk<'a> {
     }
 
     fn returns(&self, value: i64) -> Vec<Way> {
+        if self.world.law.mutation.is_none() {
+            return vec![Way::Take(Decision::Return(value))];
+        }
         let candidates = [value, value - 1, value + 1].map(Decision::Return);
         let allowed = candidates.into_iter().filter(|d| self.world.clone().after(*d).is_ok());
         allowed.map(Way::Take).collect()
@@ -165,7 +168,10 @@ impl<'a> Walk<'a> {
     }
 
     fn may_end(&self, step: &Step) -> bool {
-        self.world.clone().finish(step).is_ok()
+        match step {
+            Step::Drain { socket, amount: Amount::Everything } => self.world.judge_drained(*socket).is_ok(),
+            _ => self.world.clone().finish(step).is_ok(),
+        }
     }
 
     /// Whether this way goes on reading where the last piece was broken off: a longer piece is the same.

@@ -26,12 +26,13 @@ impl World<'_> {
 
     /// Ends the step, or names the rule that keeps it from ending here.
     pub fn finish(&mut self, step: &Step) -> Result<(), Rule> {
-        if self.state.returns.take().is_some() {
+        if self.state.returns.is_some() {
             self.refuse(self.state.returns_rule)?;
         }
-        if self.state.flag_owed.take().is_some() {
+        if self.state.flag_owed.is_some() {
             self.refuse(Rule::RingOverflowFlag)?;
         }
+        (self.state.returns, self.state.flag_owed) = (None, None);
         match step {
             Step::Reap { ring, .. } | Step::Peek { ring } | Step::Fence { ring } => {
                 self.judge_taken(*ring)?;
@@ -60,22 +61,29 @@ impl World<'_> {
         self.state.flag_owed = None;
     }
 
-    fn drained(&mut self, socket: SocketId) -> Result<(), Rule> {
+    /// Whether the peer may have read all there is.
+    pub(crate) fn judge_drained(&self, socket: SocketId) -> Result<(), Rule> {
         if let Some(queue) = self.datagrams(socket) {
             let lost = queue.queue.iter().any(|d| !d.unsure && !d.loose);
             self.hold_to(!lost, Rule::DatagramArrives)?;
-            if let Some(queue) = self.datagrams_mut(socket) {
-                queue.queue.retain(|d| d.loose);
-            }
         }
-        let Some(stream) = self.stream(socket) else { return Ok(()) };
-        if self.lane(socket) == Lane::RepairTcp {
+        if let Some(stream) = self.stream(socket).filter(|_| self.lane(socket) != Lane::RepairTcp) {
+            if let Err(rule) = stream.judge_drained() {
+                self.refuse(rule)?;
+            }
+            self.hit(Rule::StreamNothingLost);
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, socket: SocketId) -> Result<(), Rule> {
+        self.judge_drained(socket)?;
+        if let Some(queue) = self.datagrams_mut(socket) {
+            queue.queue.retain(|d| d.loose);
+        }
+        if self.stream(socket).is_none() || self.lane(socket) == Lane::RepairTcp {
             return Ok(());
         }
-        if let Err(rule) = stream.judge_drained() {
-            self.refuse(rule)?;
-        }
-        self.hit(Rule::StreamNothingLost);
         if let Some(stream) = self.stream_mut(socket) {
             stream.drained();
         }

@@ -121,7 +121,12 @@ impl World<'_> {
         } else {
             stream.front().for_each(|writer| self.propose_bytes(writer, &mut all));
         }
-        all.retain(|decision| self.clone().after(*decision).is_ok());
+        all.retain(|decision| match *decision {
+            Decision::Deliver { request, len_bytes, generation } => {
+                self.judge_delivery(request, len_bytes, generation).is_ok()
+            }
+            _ => false,
+        });
         all
     }
 

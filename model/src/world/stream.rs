@@ -21,8 +21,8 @@ impl World<'_> {
         }
     }
 
-    /// The peer reads bytes of the request.
-    pub(super) fn deliver(&mut self, id: RequestId, len: u64, generation: Generation) -> Result<(), Rule> {
+    /// Whether the peer may read these bytes of the request now.
+    pub(super) fn judge_delivery(&self, id: RequestId, len: u64, generation: Generation) -> Result<(), Rule> {
         let Some(writer) = self.writer(id) else { return self.refuse(Rule::StreamNothingInvented) };
         let socket = writer.send.socket;
         if let Some(segment) = writer.bytes_from(writer.read, len).next()
@@ -40,7 +40,14 @@ impl World<'_> {
         {
             self.hit(rule);
         }
-        if let Some(stream) = self.stream_mut(socket) {
+        Ok(())
+    }
+
+    /// The peer reads bytes of the request.
+    pub(super) fn deliver(&mut self, id: RequestId, len: u64, generation: Generation) -> Result<(), Rule> {
+        self.judge_delivery(id, len, generation)?;
+        let socket = self.writer(id).map(|writer| writer.send.socket);
+        if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.read(id, len);
         }
         self.is_read(id, len);

@@ -1,0 +1,183 @@
+//! What judging costs: processor time of `simulate` and `check` on a mix that is always the same, half of
+//! it zero copy, with links, messages of several pieces, and queues of completions that overflow.
+//!
+//! `cargo bench --bench judge`. What is measured is the time that this thread ran, so other work on the
+//! machine shows little. The README has the table.
+
+use std::fs;
+use std::hint::black_box;
+
+use uringspec_model::abi::{op, send_flag, sqe_flag};
+use uringspec_model::check::check;
+use uringspec_model::choices::Seeded;
+use uringspec_model::memory::{Contents, HexBytes, Protection, Region, WINDOW_BASE};
+use uringspec_model::profile::Profile;
+use uringspec_model::program::{
+    Amount, End, Lane, Program, RingId, RingSetup, SocketId, SocketKind, SocketSetup, SocketState, Step,
+    Until, fd_of,
+};
+use uringspec_model::simulate::simulate;
+use uringspec_model::sqe::Sqe;
+use uringspec_model::trace::{Trace, What};
+use uringspec_real::{Options, Worker, WorkerCommand};
+
+/// Requests of a round.
+const ROUND: u64 = 8;
+/// Where message headers lie: behind the region that is sent.
+const HEADERS: u64 = WINDOW_BASE + (1 << 24);
+/// Bytes between two regions of iovecs and headers; each message has its own.
+const HEADER_BYTES: u64 = 56 + 2 * 16;
+/// How long each figure is measured.
+const MEASURED_NS: u64 = 500_000_000;
+/// Requests of a program for the kernel: more is more memory than a worker's window takes in one go.
+const LIVE_REQUESTS: u64 = 8_000;
+
+fn main() {
+    let profile = Profile::v6_18();
+    println!("{:>10} {:>12} {:>14} {:>14} {:>12}", "requests", "completions", "simulate", "check", "peak");
+    for requests in sizes() {
+        let program = mix(requests / ROUND);
+        let trace = simulate(&program, &profile, &mut Seeded::new(1));
+        let count = completions(&trace);
+        let simulated = each(|| drop(black_box(simulate(&program, &profile, &mut Seeded::new(1)))));
+        let checked = each(|| {
+            let verdict = check(&program, &profile, &trace);
+            assert!(verdict.is_accepted(), "{verdict:?}");
+        });
+        println!(
+            "{requests:>10} {count:>12} {:>11} ns {:>11} ns {:>9} MB",
+            simulated / count,
+            checked / count,
+            peak_bytes() >> 20
+        );
+        if requests == ROUND {
+            println!("{:>10} programs a second, simulated", 1_000_000_000 / simulated.max(1));
+        }
+    }
+    live(&profile);
+}
+
+/// Requests of the programs: as the command line says, or up to a million completions.
+fn sizes() -> Vec<u64> {
+    let named: Vec<u64> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    if named.is_empty() { vec![8, 800, 8_000, 80_000, 672_000] } else { named }
+}
+
+/// What the same costs on the kernel.
+fn live(profile: &Profile) {
+    let worker =
+        WorkerCommand { program: env!("CARGO_BIN_EXE_uringspec").into(), args: vec!["worker".into()] };
+    let mut worker = Worker::new(Options::new(worker));
+    let program = mix(LIVE_REQUESTS / ROUND);
+    let trace = match worker.run(&program) {
+        Ok(trace) => trace,
+        Err(why) => return println!("on the kernel: {why}"),
+    };
+    let verdict = check(&program, profile, &trace);
+    let before = ran_ns(&pid_of(&worker));
+    const TIMES: u64 = 10;
+    for _ in 0..TIMES {
+        _ = worker.run(&program);
+    }
+    let ran = (ran_ns(&pid_of(&worker)) - before) / TIMES / completions(&trace);
+    println!("on the kernel: {ran} ns a completion in the worker, {}", verdict.word());
+}
+
+fn pid_of(worker: &Worker) -> String {
+    worker.pid().map_or_else(String::new, |pid| format!("{pid}/task/{pid}"))
+}
+
+/// The processor time of one call, in nanoseconds.
+fn each(mut call: impl FnMut()) -> u64 {
+    call();
+    let (mut times, before) = (0, ran_ns("thread-self"));
+    loop {
+        call();
+        times += 1;
+        let ran = ran_ns("thread-self") - before;
+        if ran >= MEASURED_NS {
+            return ran / times;
+        }
+    }
+}
+
+/// How long a thread has run, in nanoseconds.
+fn ran_ns(thread: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{thread}/schedstat")).expect("Linux has it");
+    text.split_whitespace().next().and_then(|ns| ns.parse().ok()).expect("it begins with a number")
+}
+
+/// The most memory that this process has had, in bytes.
+fn peak_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it says so");
+    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).expect("a number") << 10
+}
+
+fn completions(trace: &Trace) -> u64 {
+    trace.seen.iter().filter(|seen| matches!(seen.what, What::Cqe(_))).count() as u64
+}
+
+/// So many rounds on a ring with room, and on one whose queue of completions overflows, in turn.
+fn mix(rounds: u64) -> Program {
+    let socket = SocketId(0);
+    let mut steps = Vec::new();
+    for round in 0..rounds {
+        let ring = RingId((round % 2) as u8);
+        steps.push(Step::Submit { ring, sqes: (0..ROUND).map(|n| entry(n, round * ROUND + n)).collect() });
+        steps.push(Step::Reap { ring, until: Until::Settled });
+        steps.push(Step::Drain { socket, amount: Amount::Everything });
+    }
+    let region = |name: &str, addr, len_bytes, contents| Region {
+        name: name.into(),
+        addr,
+        len_bytes,
+        protection: Protection::ReadWrite,
+        contents,
+    };
+    let headers: Vec<u8> = (0..ROUND).flat_map(header).collect();
+    Program {
+        rings: vec![
+            RingSetup { entries: 16, ..RingSetup::default() },
+            RingSetup { entries: 8, cq_entries: Some(8), ..RingSetup::default() },
+        ],
+        sockets: vec![SocketSetup {
+            kind: SocketKind::Tcp4,
+            lane: Lane::Loopback,
+            state: SocketState::Connected,
+            sndbuf_bytes: None,
+            rcvbuf_bytes: None,
+        }],
+        regions: vec![
+            region("K", WINDOW_BASE, 1 << 16, Contents::Stamped),
+            region("headers", HEADERS, headers.len() as u64, Contents::Bytes(HexBytes(headers))),
+        ],
+        steps,
+        ..Program::default()
+    }
+}
+
+/// Entry `n` of a round.
+fn entry(n: u64, user_data: u64) -> Sqe {
+    let sends = Sqe { fd: fd_of(SocketId(0), End::Near), user_data, ..Sqe::default() };
+    let plain = Sqe { addr: WINDOW_BASE + 5000 * n, len: 700, ..sends };
+    let message = Sqe { addr: HEADERS + n * HEADER_BYTES, len: 1, ..sends };
+    let (linked, reports) = (sqe_flag::LINK, send_flag::REPORT_USAGE);
+    match n {
+        0 => Sqe { opcode: op::SEND_ZC, flags: linked, ioprio: reports, ..plain },
+        1 => Sqe { opcode: op::SENDMSG_ZC, ..message },
+        2 => Sqe { opcode: op::SEND, ..plain },
+        3 => Sqe { opcode: op::SENDMSG, flags: linked, ..message },
+        4 => Sqe { opcode: op::SEND_ZC, ..plain },
+        5 => Sqe { opcode: op::NOP, user_data, ..Sqe::default() },
+        6 => Sqe { opcode: op::SENDMSG_ZC, ioprio: reports, ..message },
+        _ => Sqe { opcode: op::SEND, ..plain },
+    }
+}
+
+/// The message header of entry `n`, and its two iovecs.
+fn header(n: u64) -> Vec<u8> {
+    let iovecs = HEADERS + n * HEADER_BYTES + 56;
+    let pieces = [WINDOW_BASE + 100 * n, 24, WINDOW_BASE + 4096 + 100 * n, 900];
+    [0, 0, iovecs, 2, 0, 0, 0].iter().chain(&pieces).flat_map(|word| word.to_le_bytes()).collect()
+}
