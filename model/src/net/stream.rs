@@ -127,9 +127,13 @@ impl Stream {
         let free =
             |w: &Writer| !ahead.contains(&w.request) && (!w.is_settled() || beside.contains(&w.request));
         let unordered = self.writers.iter().filter(|w| free(w)).map(|w| w.request).collect();
-        // what has left lies in packets to which nothing is added
+        // what has left lies in packets to which nothing is added, unless this one was tried before that
         let declared = self.wire.is_some();
-        let joinable = |w: &&Writer| if declared { w.holds != Holds::No } else { w.accepted.1 > w.read };
+        let before = loose || self.writers.iter().any(|w| beside.contains(&w.request));
+        let joinable = |w: &&Writer| match declared {
+            true => before || w.holds != Holds::No,
+            false => w.accepted.1 > w.read,
+        };
         let joined = send.zero_copy && self.writers.iter().any(|w| joinable(&w));
         let packet = self.writers.iter().rfind(|w| w.send.zero_copy && joinable(w)).map(|w| w.packet);
         for earlier in self.writers.iter_mut().filter(|w| free(w)) {

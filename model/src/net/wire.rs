@@ -85,15 +85,17 @@ impl Stream {
         let starts: Vec<u64> = (0..self.writers.len()).map(|i| self.places(i).0).collect();
         let pushed = self.writers.iter().rposition(|w| !w.corked && w.is_settled());
         for (i, writer) in self.writers.iter_mut().enumerate().filter(|(_, w)| w.accepted.1 > 0) {
-            if writer.holds == Holds::Surely && starts[i] < edge {
+            // what another thread tries may have found another window
+            if writer.holds == Holds::Surely && (starts[i] < edge || writer.loose) {
                 writer.holds = Holds::Maybe;
             }
             if all_leave && writer.is_settled() && pushed.is_some_and(|last| i <= last) {
                 writer.holds = Holds::No;
             }
         }
+        let any_window = self.writers.iter().any(|w| w.loose);
         if let Some(wire) = &mut self.wire {
-            wire.most_left = wire.most_left.max(most.min(edge));
+            wire.most_left = wire.most_left.max(if any_window { most } else { most.min(edge) });
         }
     }
 
