@@ -222,3 +222,45 @@ fn is_passing(error: &io::Error) -> bool {
 pub(super) fn errno_of(error: &io::Error) -> Errno {
     Errno(error.raw_os_error().and_then(|raw| u16::try_from(raw).ok()).unwrap_or(errno::EIO))
 }
+
+#[cfg(test)]
+mod tests {
+    use uringspec_model::mixed::entry::Headers;
+    use uringspec_model::mixed::lowering::Lowering;
+    use uringspec_model::mixed::plan::lower;
+    use uringspec_model::mixed::{Memory, MixedSend, Segment, Transfer};
+
+    use super::*;
+
+    #[test]
+    fn entries_are_those_of_the_lowerings_that_are_proved() {
+        let profile = Profile::v6_18();
+        let ways = [
+            (Way::Copy, Lowering::Copy, Memory::Plain),
+            (Way::Plain, Lowering::Staged, Memory::Plain),
+            (Way::Fixed(3), Lowering::StagedFixed, Memory::Registered(3)),
+        ];
+        for (way, lowering, memory) in ways {
+            let segment = |addr, len_bytes, memory, transfer| Segment { addr, len_bytes, memory, transfer };
+            let send = MixedSend {
+                user_data: 5,
+                fd: 9,
+                msg: msg::NOSIGNAL | msg::WAITALL,
+                reports: true,
+                segments: vec![
+                    segment(0x1000, 24, Memory::Plain, Transfer::Copy),
+                    segment(0x10_000, 5000, memory, Transfer::ZeroCopy),
+                ],
+                ..MixedSend::default()
+            };
+            let staging = lowering.staging(&send, &profile, false).expect("6.18 has this lowering");
+            let plan = lower(&send, lowering, staging, 0x2000, 100, &mut Headers::at(0x3000));
+            let (fd, user_data, addr) = (send.fd, send.user_data, plan.sqes[0].addr);
+            assert_eq!(
+                plan.sqes,
+                [Sqe { fd, user_data, addr, ..entry(way, &profile, true) }],
+                "{lowering:?}"
+            );
+        }
+    }
+}
