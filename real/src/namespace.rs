@@ -13,7 +13,8 @@ use crate::sys::{self, check};
 /// Where the worker's traffic goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
-    /// A namespace of its own, with nothing but a loopback device.
+    /// A namespace of its own, with a loopback device, and one that drops what is sent into it once a lane
+    /// needs it.
     Own,
     /// The host's, because a namespace was refused. What could leave the machine is not run.
     Host,
