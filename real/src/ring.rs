@@ -23,7 +23,7 @@ const ENTER_EXT_ARG: u32 = 8;
 
 /// What may never come is waited for this part of what is waited for what must. It comes with the result
 /// that raised the doubt, or with the next call.
-const DOUBT: u32 = 64;
+const DOUBT: u32 = 8;
 
 /// `struct io_uring_getevents_arg`.
 #[repr(C)]

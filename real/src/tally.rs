@@ -145,18 +145,19 @@ impl Tally {
 
     /// What this result cuts off may post nothing.
     fn silence(&mut self, cqe: &Cqe) {
-        match self.chains.seen(cqe.user_data, cqe.res) {
-            Some(Silence::Sure(silent)) => {
-                for user_data in silent {
-                    self.change(user_data, |count| count.results_due = count.results_due.saturating_sub(1));
-                }
-            }
-            Some(Silence::Perhaps(silent)) => {
-                for user_data in silent {
-                    self.change(user_data, |count| count.doubtful += 1);
-                }
-            }
-            None => {}
+        let Some(silence) = self.chains.seen(cqe.user_data, cqe.res) else { return };
+        // among namesakes it may have been another that failed
+        let count = self.by_user_data.get(&cqe.user_data);
+        let is_shared = count.is_some_and(|count| count.zero_copies + count.plain > 1);
+        let (sure, silent) = match silence {
+            Silence::Sure(silent) => (!is_shared, silent),
+            Silence::Perhaps(silent) => (false, silent),
+        };
+        for user_data in silent {
+            self.change(user_data, |count| match sure {
+                true => count.results_due = count.results_due.saturating_sub(1),
+                false => count.doubtful += 1,
+            });
         }
     }
 
@@ -254,5 +255,18 @@ mod tests {
         assert!(!tally.settled());
         tally.seen(&Cqe { user_data: 1, res: -libc::EPIPE, flags: 0 });
         assert!(tally.settled());
+    }
+
+    #[test]
+    fn among_namesakes_silence_is_not_certain() {
+        let flags = sqe_flag::CQE_SKIP_SUCCESS | sqe_flag::LINK;
+        let mut tally = Tally::default();
+        tally.submitted(&[
+            Sqe { user_data: 1, flags, ..Sqe::default() },
+            Sqe { user_data: 1, flags: sqe_flag::LINK, ..Sqe::default() },
+            Sqe { user_data: 3, ..Sqe::default() },
+        ]);
+        tally.seen(&Cqe { user_data: 1, res: -libc::EAGAIN, flags: 0 });
+        assert!(tally.settled_but_for_doubts() && !tally.settled());
     }
 }
