@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, explain, export, keep, outcomes, replay, rules, run, soak, worker};
+use crate::commands::{check, explain, export, keep, mixed, outcomes, replay, rules, run, soak, worker};
 use crate::output::{Format, Output};
 
 /// Exit codes. What is not listed is decided by `Tally::exit_code`.
@@ -40,6 +40,8 @@ pub enum Command {
     Outcomes(outcomes::Args),
     /// Says what the model makes of a log from elsewhere.
     Explain(explain::Args),
+    /// Says how a mixed vectored send is made on a kernel.
+    Mixed(mixed::Args),
     /// Prints the rules: id, text, source, and the cases that show each.
     Rules(rules::Args),
     /// Runs a program once more, and says what may come and how often it did.
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(&args, &mut out),
         Some(Command::Outcomes(args)) => outcomes::run(&args, &mut out),
         Some(Command::Explain(args)) => explain::run(&args, &mut out),
+        Some(Command::Mixed(args)) => mixed::run(&args, &mut out),
         Some(Command::Rules(args)) => rules::run(&args, &mut out),
         Some(Command::Replay(args)) => replay::run(&args, &mut out),
         Some(Command::Keep(args)) => keep::run(&args, &mut out),

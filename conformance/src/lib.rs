@@ -22,6 +22,7 @@ pub mod keep;
 pub mod kernel;
 pub mod log;
 pub mod marks;
+pub mod mixed;
 pub mod outcome;
 pub mod output;
 pub mod repeat;

@@ -16,6 +16,7 @@ use crate::catalog::Loaded;
 use crate::expect::{self, Mismatch};
 use crate::kernel::{Kernel, NoTrace};
 use crate::marks::{self, Mark};
+use crate::mixed;
 use crate::outcome::Outcome;
 use crate::simulated::{broken_order, model_outcomes};
 
@@ -129,6 +130,9 @@ pub struct Live {
 
 /// One run of one kind of ring of a case on the kernel.
 pub fn live(case: &Case, lowered: &Lowered, kernel: &mut Kernel, terms: Terms) -> Live {
+    if mixed::has_mixed(&lowered.program) {
+        return mixed::live(case, lowered, kernel);
+    }
     let trace = match kernel.run(&lowered.program) {
         Ok(trace) => trace,
         Err(no_trace) => {
@@ -175,7 +179,9 @@ pub fn unmet(case: &Case, mode: Mode, profile: &Profile) -> Option<String> {
     missing.or(deferred).map(|name| format!("needs {name}, which {} lacks", profile.release))
 }
 
-fn model_status(case: &Case, lowered: &Lowered, profile: &Profile, terms: Terms) -> Status {
+fn model_status(case: &Case, lowered: &Lowered, kernel: &Profile, terms: Terms) -> Status {
+    let played = mixed::played(&lowered.program, kernel);
+    let profile = played.as_ref();
     let Ok(outcomes) = model_outcomes(lowered, profile) else { return Status::TooMany };
     let mut required = match marks::required(lowered) {
         Ok(required) => required,
@@ -210,7 +216,16 @@ fn model_status(case: &Case, lowered: &Lowered, profile: &Profile, terms: Terms)
             unreached.push((1, format!("the deviation {deviation}")));
         }
     }
-    if unreached.is_empty() { Status::Accepted { rules, deviations } } else { Status::Unreached(unreached) }
+    if !unreached.is_empty() {
+        return Status::Unreached(unreached);
+    }
+    if mixed::has_mixed(&lowered.program) {
+        match mixed::on_model(case, lowered, kernel) {
+            Ok(made) => rules.extend(made),
+            Err(status) => return *status,
+        }
+    }
+    Status::Accepted { rules, deviations }
 }
 
 /// What a trace that is as it should be adds.
@@ -233,6 +248,11 @@ fn judged(
         Verdict::Accepted { rules, deviations } => (rules, deviations),
         verdict => return Err(Box::new(Status::Judged { verdict, trace: trace.clone() })),
     };
+    if mixed::has_mixed(&lowered.program)
+        && let Err(verdict) = mixed::keeps(&lowered.program, trace)
+    {
+        return Err(Box::new(Status::Judged { verdict, trace: trace.clone() }));
+    }
     let named = |deviation: &Deviation| case.deviations.iter().any(|d| d.text == deviation.id());
     if let Some(deviation) = deviations.iter().find(|d| !named(d)) {
         return Err(Box::new(Status::Deviated { deviation: *deviation, trace: trace.clone() }));

@@ -3,13 +3,14 @@
 //! A submission is read back through the program's memory: its descriptor becomes the name of a
 //! socket, its addresses ranges of buffers. What the words cannot say stands as `raw.` fields.
 
-use uringspec_model::abi::{name_of, op, send_flag, sqe_flag};
+use uringspec_model::abi::{element_flag, name_of, op, send_flag, sqe_flag};
 use uringspec_model::memory::{Contents, Generation, Region};
 use uringspec_model::program::{Amount, End, Iovec, Program, Register, SocketId, Step, Until, socket_of};
 use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{PeerEnd, Run, What};
 
 use crate::case::entry::CLOSED_FD;
+use crate::case::mixed::Part;
 use crate::case::names::Names;
 use crate::case::place::{HOLE, MSGHDR_BYTES, WRAP};
 use crate::case::print::{segment_words, sqe_words};
@@ -17,7 +18,7 @@ use crate::case::text::At;
 use crate::case::{Data, Name, OPS, Place, RawField, Segment, SqeLine, Target};
 
 /// The most elements of an iovec array that are read back.
-const ELEMENTS_SHOWN_MAX: u64 = 1024;
+const ELEMENTS_SHOWN_MAX: u64 = 2048;
 
 /// An entry in words.
 pub fn sqe(program: &Program, names: &Names, sqe: &Sqe) -> String {
@@ -88,7 +89,11 @@ fn data(program: &Program, sqe: &Sqe) -> (Data, Vec<(RawField, u64)>) {
             let Some(h) = header.filter(|h| word(h, 48) == 0) else {
                 return (Data::None, Vec::new());
             };
-            let Some(data) = vector(word(&h, 16), word(&h, 24)) else { return (Data::None, Vec::new()) };
+            let is_mixed = sqe.ioprio & send_flag::PER_IOVEC != 0;
+            let mixed = || elements(program, word(&h, 16), word(&h, 24));
+            let vector = || vector(word(&h, 16), word(&h, 24));
+            let data = if is_mixed { mixed() } else { vector() };
+            let Some(data) = data else { return (Data::None, Vec::new()) };
             let fields = [
                 (RawField::MsgName, word(&h, 0)),
                 (RawField::NameLen, word(&h, 8) & 0xffff_ffff),
@@ -104,6 +109,50 @@ fn data(program: &Program, sqe: &Sqe) -> (Data, Vec<(RawField, u64)>) {
         _ => flat(program, sqe),
     };
     (data, Vec::new())
+}
+
+/// The segments of a mixed send, if they are such.
+fn elements(program: &Program, addr: u64, count: u64) -> Option<Data> {
+    let array = read_array(program, addr, count)?;
+    let part = |v: Iovec| {
+        let flags = (v.len_bytes >> 48) as u16;
+        let known = flags & !(element_flag::ZC | element_flag::FIXED) == 0;
+        let iovec = Iovec { addr: v.addr, len_bytes: v.len_bytes & 0xffff_ffff };
+        known.then(|| Part {
+            lent: flags & element_flag::ZC != 0,
+            segment: segment(program, iovec),
+            register: (flags & element_flag::FIXED != 0).then_some((v.len_bytes >> 32) as u16),
+            by: None,
+        })
+    };
+    let parts = array.into_iter().map(part).collect::<Option<Vec<Part>>>()?;
+    Some(Data::Mixed(joined(&parts)))
+}
+
+/// Three and more equal pieces that lie side by side are one part of several segments.
+fn joined(parts: &[Part]) -> Vec<Part> {
+    let mut all: Vec<Part> = Vec::new();
+    let mut rest = parts;
+    while let Some(first) = rest.first() {
+        let len = first.segment.to - first.segment.from;
+        let follows = |(i, part): &(usize, &Part)| {
+            let from = first.segment.from + *i as u64 * len;
+            let same = (part.lent, part.register) == (first.lent, first.register);
+            let place = part.segment.place == first.segment.place;
+            same && place && (part.segment.from, part.segment.to) == (from, from + len) && len > 0
+        };
+        let count = rest.iter().enumerate().take_while(follows).count().max(1);
+        let mut part = first.clone();
+        if count > 2 {
+            part.segment.to = part.segment.from + count as u64 * len;
+            part.by = Some(len);
+            all.push(part);
+        } else {
+            all.extend_from_slice(&rest[..count]);
+        }
+        rest = &rest[count..];
+    }
+    all
 }
 
 fn flat(program: &Program, sqe: &Sqe) -> Data {

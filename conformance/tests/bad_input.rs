@@ -23,9 +23,9 @@ fn a_keyword_position_lists_the_keywords() {
               :    `-- not accepted here
             5 |   #1 nop
               `----
-             help: expected one of: rules, deviation, thread, needs, rings, limits, ring, socket, buffer,
-                   submit, expect, peek, received, drain, ack, window, miss, resent, fence, settle, rewrite,
-                   reset, close, shutdown, register, update, unregister, lent, seen, unseen
+             help: expected one of: rules, deviation, thread, needs, via, rings, limits, ring, socket,
+                   buffer, submit, expect, peek, received, drain, ack, window, miss, resent, fence, settle,
+                   rewrite, reset, close, shutdown, register, update, unregister, lent, seen, unseen
         "#]],
     );
 }

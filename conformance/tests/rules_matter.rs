@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use by_hand::Answer;
 use uringspec::catalog::{self, Loaded};
+use uringspec::mixed::played;
 use uringspec::outcome::Outcome;
 use uringspec::{expect, marks};
 use uringspec_model::mutation::{Fault, Mutation};
@@ -67,7 +68,9 @@ fn cases() -> Vec<Loaded> {
 /// something that it does.
 fn notices(case: &Loaded, mutation: Option<Mutation>) -> bool {
     case.lowered.iter().any(|lowered| {
-        let Ok(explored) = explore_mutant(&lowered.program, &Profile::v6_18(), mutation, STATES_MAX) else {
+        let kernel = Profile::v6_18();
+        let kernel = played(&lowered.program, &kernel);
+        let Ok(explored) = explore_mutant(&lowered.program, &kernel, mutation, STATES_MAX) else {
             return false;
         };
         let mut required = marks::required(lowered).expect("cases are not too wide");
@@ -142,7 +145,9 @@ fn behaviour(cases: &[Loaded], off: Rule) -> Vec<Option<BTreeSet<Outcome>>> {
     let mutation = Some(Mutation::Off(off));
     let of = |case: &Loaded| {
         let lowered = &case.lowered[0];
-        let explored = explore_mutant(&lowered.program, &Profile::v6_18(), mutation, STATES_MAX / 8).ok()?;
+        let kernel = Profile::v6_18();
+        let kernel = played(&lowered.program, &kernel);
+        let explored = explore_mutant(&lowered.program, &kernel, mutation, STATES_MAX / 8).ok()?;
         Some(explored.traces.iter().map(|trace| Outcome::of(lowered, trace)).collect())
     };
     cases.iter().map(of).collect()

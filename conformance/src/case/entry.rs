@@ -7,7 +7,7 @@ use winnow::Result;
 use super::error::Refusal;
 use super::names::Names;
 use super::place::Memory;
-use super::{Data, RawField, SqeLine, Target};
+use super::{Data, RawField, SqeLine, Target, mixed};
 
 /// A descriptor above all that a program opens.
 pub const CLOSED_FD: i32 = 999;
@@ -42,6 +42,10 @@ pub(super) fn sqe(line: &SqeLine, names: &Names, memory: &mut Memory) -> Result<
                 Refusal::new(segment.at, format!("{} bytes are too many for a length field", iovec.len_bytes))
                     .expecting([format!("at most {} bytes", u32::MAX)])
             })?;
+        }
+        Data::Mixed(parts) => {
+            sqe.addr = memory.msghdr(&mixed::elements(parts, memory)?, &line.raw);
+            sqe.len = 1;
         }
         Data::Vector(segments) => {
             let iovecs = segments.iter().map(|s| memory.iovec(s)).collect::<Result<Vec<_>, _>>()?;

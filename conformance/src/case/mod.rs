@@ -10,6 +10,7 @@ pub(crate) mod error;
 pub(crate) mod lines;
 mod lower;
 pub mod lowered;
+pub mod mixed;
 pub mod names;
 mod parse;
 pub(crate) mod parse_expect;
@@ -19,6 +20,7 @@ mod parse_witness;
 pub mod place;
 pub mod print;
 pub mod print_witness;
+pub mod send_text;
 mod setup;
 mod table;
 pub mod text;
@@ -49,6 +51,8 @@ pub struct Case {
     pub thread: Option<String>,
     /// Opcodes and features without which it is skipped.
     pub needs: Vec<Name>,
+    /// The ways in which its mixed sends are made on a kernel; empty: all that it has.
+    pub via: Vec<Name>,
     /// What the user may do, if a line says it.
     pub limits: Option<Noted<Limits>>,
     /// The kinds of ring on which it is run; empty: plain and defer, or as the ring lines say.
@@ -242,6 +246,8 @@ pub enum Data {
     Flat(Segment),
     /// An array of them.
     Vector(Vec<Segment>),
+    /// The segments of a mixed send.
+    Mixed(Vec<mixed::Part>),
     /// The request that a cancel is about.
     Request(u64),
 }

@@ -22,6 +22,7 @@ enum Keyword {
     Deviation,
     Thread,
     Needs,
+    Via,
     Rings,
     Limits,
     Ring,
@@ -55,6 +56,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("deviation", Keyword::Deviation),
     ("thread", Keyword::Thread),
     ("needs", Keyword::Needs),
+    ("via", Keyword::Via),
     ("rings", Keyword::Rings),
     ("limits", Keyword::Limits),
     ("ring", Keyword::Ring),
@@ -173,6 +175,7 @@ fn top_line(case: &mut Case, lines: &mut Lines<'_>, line: Line<'_>) -> Result<()
         Keyword::Rules => case.rules.extend(words(i, "rule id")?),
         Keyword::Deviation => case.deviations.extend(words(i, "deviation id")?),
         Keyword::Needs => case.needs.extend(words(i, "opcode or feature")?),
+        Keyword::Via => case.via.extend(words(i, "way to make a mixed send")?),
         Keyword::Thread => case.thread = Some(words(i, "address")?.swap_remove(0).text),
         Keyword::Rings => case.modes = parse_setup::modes(i)?,
         Keyword::Seen | Keyword::Unseen => {

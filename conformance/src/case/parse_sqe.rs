@@ -6,7 +6,7 @@ use winnow::Result;
 use super::error::Refusal;
 use super::text::At;
 use super::token::{self, Input, eat_key, eat_word, keyword, number};
-use super::{Data, RawField, SqeLine, Target};
+use super::{Data, RawField, SqeLine, Target, mixed};
 
 /// The opcodes of cases, by their words.
 pub const OPS: &[(&str, u8)] = &[
@@ -63,16 +63,17 @@ pub(super) const RAW: &[(&str, RawField, u64)] = &[
 /// One entry.
 pub(super) fn sqe(i: &mut Input<'_>, at: At) -> Result<SqeLine, Refusal> {
     let user_data = token::user_data(i)?;
-    let opcode = keyword(i, "opcode", OPS)?;
+    let is_mixed = eat_word(i, "mixed");
+    let opcode = if is_mixed { op::SENDMSG_ZC } else { keyword(i, "opcode", OPS)? };
     let target = target(i, opcode)?;
-    let data = data(i, opcode)?;
+    let data = if is_mixed { Data::Mixed(mixed::parts(i)?) } else { data(i, opcode)? };
     let mut sqe = SqeLine {
         user_data,
         opcode,
         target,
         data,
         msg: 0,
-        zc: 0,
+        zc: if is_mixed { send_flag::PER_IOVEC } else { 0 },
         index: None,
         flags: 0,
         raw: Vec::new(),

@@ -29,6 +29,7 @@ pub fn print(case: &Case) -> String {
         let _ = writeln!(out, "{:<10} {thread}", "thread");
     }
     list(&mut out, "needs", &case.needs);
+    list(&mut out, "via", &case.via);
     out.push('\n');
     if !case.modes.is_empty() {
         let modes: Vec<&str> = case.modes.iter().map(|m| mode_word(*m)).collect();
@@ -270,7 +271,8 @@ fn slot_words(slot: &Slot) -> String {
 
 /// One entry of a `submit` block.
 pub fn sqe_words(sqe: &SqeLine) -> String {
-    let op = abi::name_of(OPS, sqe.opcode).unwrap_or("nop");
+    let is_mixed = matches!(sqe.data, Data::Mixed(_));
+    let op = if is_mixed { "mixed" } else { abi::name_of(OPS, sqe.opcode).unwrap_or("nop") };
     let mut words = format!("#{} {op}", sqe.user_data);
     match &sqe.target {
         Target::None => {}
@@ -282,6 +284,10 @@ pub fn sqe_words(sqe: &SqeLine) -> String {
         Data::None => {}
         Data::Request(user_data) => _ = write!(words, " #{user_data}"),
         Data::Flat(segment) => _ = write!(words, " {}", segment_words(segment)),
+        Data::Mixed(parts) => {
+            let parts: Vec<String> = parts.iter().map(super::mixed::part_words).collect();
+            let _ = write!(words, " [{}]", parts.join(", "));
+        }
         Data::Vector(segments) => {
             let segments: Vec<String> = segments.iter().map(segment_words).collect();
             let _ = write!(words, " [{}]", segments.join(", "));
@@ -290,8 +296,9 @@ pub fn sqe_words(sqe: &SqeLine) -> String {
     if sqe.msg != 0 {
         let _ = write!(words, " msg={}", abi::flag_names(msg::NAMES, sqe.msg));
     }
-    if sqe.zc != 0 {
-        let _ = write!(words, " zc={}", abi::flag_names(send_flag::NAMES, sqe.zc));
+    let zc = if is_mixed { sqe.zc & !send_flag::PER_IOVEC } else { sqe.zc };
+    if zc != 0 {
+        let _ = write!(words, " zc={}", abi::flag_names(send_flag::NAMES, zc));
     }
     if let Some(index) = sqe.index {
         let _ = write!(words, " index={index}");

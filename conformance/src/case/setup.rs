@@ -2,6 +2,7 @@
 
 use uringspec_model::abi::{op, setup as flag};
 use uringspec_model::deviation::Deviation;
+use uringspec_model::mixed::lowering::Lowering;
 use uringspec_model::profile::Feature;
 use uringspec_model::program::{Lane, RingSetup, SocketKind, SocketSetup, SocketState};
 use uringspec_model::rules::Rule;
@@ -31,6 +32,9 @@ pub fn check_names(file: &str, text: &str, case: &Case) -> std::result::Result<(
     }
     for deviation in &case.deviations {
         known(deviation, "deviation", Deviation::ALL.iter().map(|d| d.id()).collect())?;
+    }
+    for way in &case.via {
+        known(way, "way to make a mixed send", Lowering::ALL.iter().map(|l| l.name()).collect())?;
     }
     for need in &case.needs {
         let opcodes = op::NAMES.iter().map(|(name, _)| *name);

@@ -4,6 +4,7 @@ pub mod check;
 pub mod explain;
 pub mod export;
 pub mod keep;
+pub mod mixed;
 pub mod outcomes;
 pub mod replay;
 pub mod rules;

@@ -9,6 +9,7 @@ use crate::allowed::{Allowed, CUT, Part, allowed, line};
 use crate::case::print::mode_word;
 use crate::catalog::Loaded;
 use crate::cli::exit;
+use crate::mixed::played;
 use crate::output::Output;
 use crate::side_by_side::unmet;
 
@@ -104,7 +105,7 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
         for lowered in &loaded.lowered {
             let answer = match unmet(&loaded.case, lowered.mode, &profile) {
                 Some(reason) => Answer::Skipped(reason),
-                None => match allowed(lowered, &profile, args.states) {
+                None => match allowed(lowered, &played(&lowered.program, &profile), args.states) {
                     Ok(Allowed { outcomes, states }) => {
                         summary.states += states;
                         Answer::Outcomes(outcomes)

@@ -66,6 +66,11 @@ impl Headers {
     }
 }
 
+/// A segment as an array of iovecs holds it.
+pub fn as_iovec(segment: &Segment) -> Iovec {
+    Iovec { addr: segment.addr, len_bytes: element(segment) }
+}
+
 /// The second half of an element: length, index and flags.
 fn element(segment: &Segment) -> u64 {
     let (index, fixed) = match segment.memory {

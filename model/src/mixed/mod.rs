@@ -15,8 +15,10 @@
 //! * `choose`: which lowering a server would take, by size.
 
 mod arrival;
+pub mod choose;
 pub mod contract;
 pub mod entry;
+pub mod flush;
 mod judge;
 pub mod lowering;
 pub mod plan;

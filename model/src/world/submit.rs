@@ -149,7 +149,11 @@ impl World<'_> {
         let Prepared::Ready(Plan::Send(send)) = &prepared else { return (prepared, 0) };
         match self.lock_for_send(send) {
             Ok(pages) => (prepared, pages),
-            Err(error) => (Prepared::Refused { errors: vec![error], notice: send.notice }, 0),
+            // a mixed send makes its notice only with the first byte that it lends
+            Err(error) => {
+                let notice = send.notice.filter(|_| send.elements.is_empty());
+                (Prepared::Refused { errors: vec![error], notice }, 0)
+            }
         }
     }
 

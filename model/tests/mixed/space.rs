@@ -159,7 +159,7 @@ pub(crate) fn program(send: &MixedSend, around: Around, defers: bool) -> Program
     program
 }
 
-fn bare(defers: bool) -> Program {
+pub(crate) fn bare(defers: bool) -> Program {
     let flags = if defers { setup::SINGLE_ISSUER | setup::DEFER_TASKRUN } else { 0 };
     let stamped = |name, i| region(name, address(i, 0), 4096, Contents::Stamped);
     let buffer = |i| Iovec { addr: address(i, 0), len_bytes: 4096 };
@@ -179,6 +179,6 @@ fn bare(defers: bool) -> Program {
     }
 }
 
-fn region(name: &str, addr: u64, len_bytes: u64, contents: Contents) -> Region {
+pub(crate) fn region(name: &str, addr: u64, len_bytes: u64, contents: Contents) -> Region {
     Region { name: name.into(), addr, len_bytes, protection: Default::default(), contents }
 }
