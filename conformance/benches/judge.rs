@@ -166,7 +166,6 @@ fn entry(n: u64, user_data: u64) -> Sqe {
     match n {
         0 => Sqe { opcode: op::SEND_ZC, flags: linked, ioprio: reports, ..plain },
         1 => Sqe { opcode: op::SENDMSG_ZC, ..message },
-        2 => Sqe { opcode: op::SEND, ..plain },
         3 => Sqe { opcode: op::SENDMSG, flags: linked, ..message },
         4 => Sqe { opcode: op::SEND_ZC, ..plain },
         5 => Sqe { opcode: op::NOP, user_data, ..Sqe::default() },
