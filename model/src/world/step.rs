@@ -39,6 +39,9 @@ impl World<'_> {
                 self.state.returns = Some(consumed as i64);
             }
             Step::Reap { ring, .. } => {
+                if self.ring_mut(*ring).is_none() {
+                    return;
+                }
                 self.run_work(*ring);
                 self.flush(*ring);
             }
@@ -50,6 +53,9 @@ impl World<'_> {
             Step::Fence { ring } => {
                 while self.ring_mut(*ring).is_some_and(|r| !r.left.is_empty()) {
                     self.submit(*ring, usize::MAX);
+                }
+                if self.ring_mut(*ring).is_none() {
+                    return;
                 }
                 self.run_work(*ring);
                 self.flush(*ring);
