@@ -142,7 +142,7 @@ mod tests {
             let head = [crc32fast::hash(&packed).to_le_bytes(), (packed.len() as u32).to_le_bytes()].concat();
             format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode([head, packed].concat()))
         };
-        assert!(matches!(decode(&pack(b"[]")), Err(TokenError::NoProgram(_))));
+        assert!(matches!(decode(&pack(b"[7]")), Err(TokenError::NoProgram(_))));
         assert!(matches!(decode(&pack(b"{\"steps\":7}")), Err(TokenError::NoProgram(_))));
         assert!(matches!(decode(&pack(&vec![b' '; JSON_MAX + 1])), Err(TokenError::NoProgram(_))));
         assert!(matches!(decode("d1:AAAAAAAAAAA"), Err(TokenError::NoProgram(_))), "nothing is packed");

@@ -157,7 +157,7 @@ fn files(dir: &Path, prefix: &str) -> Result<Vec<PathBuf>, Failed> {
         fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
     let named = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
-            && path.extension().is_some_and(|extension| extension != "tmp")
+            && path.extension().is_some_and(|extension| extension == "jsonl" || extension == "json")
     };
     Ok(all.into_iter().filter(named).collect())
 }

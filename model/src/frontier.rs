@@ -6,7 +6,7 @@
 
 use crate::abi::sqe_flag;
 use crate::cqe::{Completion, Cqe};
-use crate::program::{Program, RingId, Step};
+use crate::program::{Lane, Program, RingId, Step};
 use crate::received;
 use crate::request::RequestId;
 use crate::rules::Rule;
@@ -160,6 +160,10 @@ impl<'a> Frontier<'a> {
     fn received(&mut self, received: &Received) -> Result<(), Rule> {
         if self.worlds[0].datagrams(received.socket).is_some() {
             return self.branch(|world| received::explain_datagram(world, received));
+        }
+        if self.worlds[0].lane(received.socket) == Lane::RepairTcp {
+            // behind a device that nobody listens to, nobody reads, not even nothing
+            return self.keep(|world| world.refuse(Rule::StreamNothingInvented));
         }
         if let [world] = &mut self.worlds[..]
             && let Some(()) = received::read_plainly(world, received)

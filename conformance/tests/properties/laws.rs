@@ -21,12 +21,13 @@ const TINY_ENTRIES: usize = 3;
 const TINY_BYTES: u32 = 3;
 
 /// What simulations do only in part: lengths that cannot be made tiny, sends that take what there is room for
-/// piece by piece, and datagrams that are alike.
+/// piece by piece, datagrams that are alike, and peers that acknowledge no more than they have to.
 const NOT_EXACT: Features = Features::VECTORS
     .union(Features::WRITES)
     .union(Features::WAITALL)
     .union(Features::SNDBUF)
-    .union(Features::UDP);
+    .union(Features::UDP)
+    .union(Features::REPAIR_TCP);
 
 /// *Self*: the model accepts what it does.
 pub(crate) fn is_accepted(program: &Program, trace: &Trace) -> Result<(), String> {

@@ -5,7 +5,7 @@ use crate::cqe::Res;
 use crate::may::May;
 use crate::memory::Generation;
 use crate::net::Writer;
-use crate::program::SocketId;
+use crate::program::{Lane, SocketId};
 use crate::request::{Phase, RequestId};
 use crate::rules::Rule;
 use crate::trace::PeerEnd;
@@ -32,6 +32,10 @@ impl World<'_> {
             self.hold_to(generation <= segment.newest, Rule::StreamIsMemory)?;
         }
         let Some(stream) = self.stream(socket) else { return self.refuse(Rule::StreamNothingInvented) };
+        if self.lane(socket) == Lane::RepairTcp {
+            // behind a device that nobody listens to, nobody reads
+            self.refuse(Rule::StreamNothingInvented)?;
+        }
         if let Err(rule) = stream.judge_read(id, len) {
             self.refuse(rule)?;
         }

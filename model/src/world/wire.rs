@@ -16,7 +16,7 @@ impl World<'_> {
         self.law.program.sockets.iter().any(|setup| setup.lane == Lane::RepairTcpTap)
     }
 
-    pub(super) fn lane(&self, socket: SocketId) -> Lane {
+    pub(crate) fn lane(&self, socket: SocketId) -> Lane {
         self.law.program.sockets.get(usize::from(socket.0)).map_or(Lane::Unknown, |setup| setup.lane)
     }
 
