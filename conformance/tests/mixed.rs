@@ -5,7 +5,7 @@ use std::io::{Write, stdout};
 use std::sync::Mutex;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
+use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestRng, TestRunner};
 use uringspec::kernel::{Kernel, NoTrace};
 use uringspec::mixed::draft::MixedDraft;
 use uringspec::mixed::{judge, keeps, ways};
@@ -21,11 +21,16 @@ const CASES: u32 = 150;
 fn runner(name: &'static str) -> TestRunner {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let usual = Config::default();
-    TestRunner::new(Config {
+    let config = Config {
         cases: if asked { usual.cases } else { CASES },
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(name))),
         ..usual
-    })
+    };
+    // the same drafts each time, and others where more are asked for
+    match asked {
+        true => TestRunner::new(config),
+        false => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+    }
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
