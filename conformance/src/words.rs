@@ -102,7 +102,7 @@ fn data(program: &Program, sqe: &Sqe) -> (Data, Vec<(RawField, u64)>) {
             ];
             return (data, fields.into_iter().filter(|(_, value)| *value != 0).collect());
         }
-        op::WRITEV | op::WRITEV_FIXED => vector(sqe.addr, sqe.len.into()).unwrap_or(Data::None),
+        op::WRITEV | op::WRITEV_FIXED | op::READV => vector(sqe.addr, sqe.len.into()).unwrap_or(Data::None),
         _ if sqe.ioprio & send_flag::VECTORIZED != 0 => {
             vector(sqe.addr, sqe.len.into()).unwrap_or_else(|| flat(program, sqe))
         }
@@ -165,9 +165,12 @@ fn flat(program: &Program, sqe: &Sqe) -> Data {
 /// The range of memory in words; an address that no buffer explains counts from zero.
 pub(crate) fn segment(program: &Program, iovec: Iovec) -> Segment {
     let Iovec { addr, len_bytes } = iovec;
-    let inside =
-        program.regions.iter().find(|r| r.contents.is_stamped() && (r.addr..r.end()).contains(&addr));
-    let at_end = || program.regions.iter().find(|r| r.contents.is_stamped() && r.end() == addr);
+    let inside = program
+        .regions
+        .iter()
+        .find(|r| !matches!(r.contents, Contents::Bytes(_)) && (r.addr..r.end()).contains(&addr));
+    let at_end =
+        || program.regions.iter().find(|r| !matches!(r.contents, Contents::Bytes(_)) && r.end() == addr);
     let (place, from) = match inside.or_else(at_end) {
         Some(region) => {
             (Place::Buffer(Name { text: region.name.clone(), at: At::default() }), addr - region.addr)

@@ -34,6 +34,7 @@ const SHOWN_BY_WRONG_TRACES: &[&str] = &[
     "sqe.skip-cuts-silently",
     "nop.result-zero",
     "send.zero-is-zero",
+    "read.fills",
     "dgram.boundaries",
     "dgram.refused",
     "msg.iovecs-readable",

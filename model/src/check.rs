@@ -246,6 +246,9 @@ impl<'a> Judge<'a> {
             return vec![format!("returned {value}")];
         }
         let mut all = match self.step() {
+            _ if world.fill().is_some() => {
+                world.fill().map(|fill| world.deliveries(fill.socket)).unwrap_or_default()
+            }
             Some(Step::Reap { ring, .. } | Step::Fence { ring } | Step::Peek { ring }) => {
                 world.completions(Some(*ring))
             }

@@ -165,6 +165,10 @@ impl<'a> Frontier<'a> {
             // behind a device that nobody listens to, nobody reads, not even nothing
             return self.keep(|world| world.refuse(Rule::StreamNothingInvented));
         }
+        if received.runs.iter().all(|run| run.len_bytes() == 0) {
+            // a stream says by no bytes that it has ended, and that is another observation
+            return self.worlds[0].refuse(Rule::StreamEndsWhenClosed);
+        }
         if let [world] = &mut self.worlds[..]
             && let Some(()) = received::read_plainly(world, received)
         {

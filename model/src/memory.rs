@@ -62,6 +62,8 @@ pub enum Contents {
     Stamped,
     /// Bytes as written, zero behind them: message headers, iovec arrays, addresses.
     Bytes(HexBytes),
+    /// Zeros, and then what reads put there. Nothing of it is ever sent.
+    Sink,
 }
 
 /// Bytes, as hexadecimal digits in text formats.
@@ -108,6 +110,7 @@ impl Region {
     pub fn byte(&self, id: RegionId, generation: Generation, offset: u64) -> u8 {
         match &self.contents {
             Contents::Stamped => stamp(id, generation, offset),
+            Contents::Sink => 0,
             Contents::Bytes(bytes) => {
                 usize::try_from(offset).ok().and_then(|i| bytes.0.get(i)).copied().unwrap_or(0)
             }

@@ -322,7 +322,9 @@ fn datagrams<'a>(world: &World<'a>, received: &Received, broken: &mut Rule) -> V
     let total: u64 = received.runs.iter().map(Run::len_bytes).fold(0, u64::saturating_add);
     let mut explained = Vec::new();
     for (index, datagram) in queue.iter().enumerate() {
-        if datagram.len_bytes != total || !is_made_of(world, &datagram.segments, &received.runs) {
+        let most = world.fill().map_or(u64::MAX, |fill| fill.most);
+        let segments = cut_off(&datagram.segments, most);
+        if datagram.len_bytes.min(most) != total || !is_made_of(world, &segments, &received.runs) {
             continue;
         }
         let mut next = world.clone();
@@ -332,6 +334,17 @@ fn datagrams<'a>(world: &World<'a>, received: &Received, broken: &mut Rule) -> V
         }
     }
     explained
+}
+
+/// The first `most` bytes of segments.
+pub(crate) fn cut_off(segments: &[Segment], most: u64) -> Vec<Segment> {
+    let mut left = most;
+    let pieces = segments.iter().map(|segment| {
+        let len_bytes = segment.len_bytes.min(left);
+        left -= len_bytes;
+        Segment { len_bytes, ..*segment }
+    });
+    pieces.filter(|piece| piece.len_bytes > 0).collect()
 }
 
 /// Whether runs have the bytes of segments, in contents that these allow.

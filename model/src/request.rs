@@ -17,7 +17,7 @@ use crate::may::May;
 use crate::memory::Generation;
 use crate::notice::Notice;
 use crate::prepare::Plan;
-use crate::program::{RingId, SocketId};
+use crate::program::{End, RingId, SocketId};
 use crate::rules::Rule;
 
 /// A number given in the order of submission, over all rings.
@@ -73,6 +73,21 @@ impl Event {
     pub const ALL: [Event; 3] = [Event::Issue, Event::Arm, Event::Finish];
 }
 
+/// What a request reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Read {
+    /// The socket.
+    pub socket: SocketId,
+    /// Which end of it.
+    pub end: End,
+    /// The most bytes that it takes.
+    pub len_bytes: u64,
+    /// Bytes of its memory before the first that cannot be written.
+    pub room_bytes: u64,
+    /// A cancel has ended it.
+    pub cancelled: bool,
+}
+
 /// An entry that the ring took.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Request {
@@ -90,6 +105,10 @@ pub struct Request {
     pub plan: Option<Plan>,
     /// The socket it sends on, once it was tried.
     pub socket: Option<SocketId>,
+    /// What it reads, once its descriptor was looked up.
+    pub reads: Option<Read>,
+    /// The memory that it fills.
+    pub fills: Vec<(u64, u64)>,
     /// The member of its chain before it, while that is not done.
     pub before: Option<RequestId>,
     /// The member of its chain behind it.

@@ -159,6 +159,29 @@ rules! {
     /// More than 1024 iovecs of a writev are EINVAL.
     WriteAtMost1024 = "send.writev-at-most-1024", Man("writev.2", "ERRORS");
 
+    // read: what a read takes from its socket.
+
+    /// A read of a stream takes what is there, at least a byte and at most what it asked for.
+    ReadSome = "read.some", Man("recv.2", "DESCRIPTION");
+    /// A read that finds nothing waits.
+    ReadWaits = "read.waits", Man("recv.2", "DESCRIPTION");
+    /// Behind the end of a stream a read results in zero.
+    ReadEndIsZero = "read.end-is-zero", Man("read.2", "RETURN VALUE");
+    /// A read of no bytes results in zero, and takes nothing.
+    ReadNothingIsZero = "read.nothing-is-zero", Kernel("net/socket.c", "sock_read_iter", "6.18");
+    /// What a read has counted fills its memory from the front, element by element, with the next bytes of the stream.
+    ReadFills = "read.fills", Man("readv.2", "DESCRIPTION");
+    /// A read takes one datagram; what finds no place in its memory is lost.
+    ReadDatagram = "read.datagram", Man("udp.7", "DESCRIPTION");
+    /// Memory that cannot be written is EFAULT once there is something to be put there, and takes nothing of a stream.
+    ReadMemoryWritable = "read.memory-writable", Man("read.2", "ERRORS");
+    /// A TCP socket that never had a peer is ENOTCONN, and a Unix one EINVAL.
+    ReadNotConnected = "read.not-connected", Kernel("net/ipv4/tcp.c", "tcp_recvmsg_locked", "6.18");
+    /// A read at a position is ESPIPE; zero and minus one are none.
+    ReadSeeks = "read.seeks", Kernel("net/socket.c", "sock_read_iter", "6.18");
+    /// More than 1024 iovecs of a readv are EINVAL.
+    ReadAtMost1024 = "read.at-most-1024", Man("readv.2", "ERRORS");
+
     // dgram: datagrams.
 
     /// A datagram goes whole or not at all, MSG_WAITALL or not.

@@ -130,7 +130,8 @@ pub fn is_simulated(
             }
             continue;
         }
-        for way in walk.ways() {
+        // a long piece is read as one, or broken off once
+        for way in walk.ways().into_iter().filter(|way| !walk.lengthens_much(*way)) {
             let mut next = walk.clone();
             if next.take(read_at_most(&walk, wanted, way)).is_err()
                 || !is_on_the_way(program, wanted, &next, walk.seen.len())
@@ -195,7 +196,11 @@ fn is_on_the_way(program: &Program, wanted: &[Seen], walk: &Walk<'_>, known: usi
     };
     let same = |a: &Seen, b: &Seen| match (&a.what, &b.what) {
         (What::Received(x), What::Received(y)) => {
-            let same_runs = || x.runs == y.runs || bytes(&mut x.runs.iter()) == bytes(&mut y.runs.iter());
+            let len = |runs: &[Run]| runs.iter().map(Run::len_bytes).sum::<u64>();
+            let same_runs = || {
+                x.runs == y.runs
+                    || len(&x.runs) == len(&y.runs) && bytes(&mut x.runs.iter()) == bytes(&mut y.runs.iter())
+            };
             a.step == b.step && x.socket == y.socket && same_runs()
         }
         _ => a == b,

@@ -2,8 +2,10 @@
 //!
 //! Source: `access_ok` for the bound of user addresses; page granularity of mappings.
 
+use std::cell::Cell;
+
 use crate::abi::PAGE_BYTES;
-use crate::memory::{Generation, Protection, Region, RegionId};
+use crate::memory::{Contents, Generation, Protection, Region, RegionId};
 
 /// The first address that is not a user's (`TASK_SIZE_MAX` on x86-64 with four-level tables).
 pub const USER_END: u64 = 0x7fff_ffff_f000;
@@ -83,6 +85,29 @@ impl Space<'_> {
         true
     }
 
+    /// How many bytes of the range can be written before the first that cannot; `None` if some of them are no
+    /// memory for reads.
+    pub fn sink_prefix(&self, addr: u64, len: u64) -> Option<u64> {
+        let mut at = addr;
+        let end = addr.saturating_add(len);
+        while at < end {
+            match self.region_at(at) {
+                Some((_, r)) if r.protection != Protection::ReadWrite => break,
+                Some((_, r)) if r.contents != Contents::Sink => return None,
+                Some((_, r)) => at = page_ceil(r.end()),
+                None => break,
+            }
+        }
+        Some(at.min(end) - addr)
+    }
+
+    /// Whether some of the range is memory for reads.
+    pub fn touches_sink(&self, addr: u64, len: u64) -> bool {
+        let end = addr.saturating_add(len);
+        let sinks = self.regions.iter().filter(|r| r.contents == Contents::Sink);
+        sinks.into_iter().any(|r| page_floor(r.addr) < end && addr < page_ceil(r.end()))
+    }
+
     /// The segments of a readable range, with the present generations.
     pub fn segments(&self, addr: u64, len: u64, into: &mut Vec<Segment>) {
         let (mut at, mut left) = (addr, len);
@@ -139,6 +164,26 @@ impl UserMemory for Space<'_> {
             }
         }
         len
+    }
+}
+
+/// Memory that says whether what reads may have filled was looked at.
+pub struct Watched<'a> {
+    /// The memory.
+    pub space: Space<'a>,
+    /// Some of it was.
+    pub sink_was_read: Cell<bool>,
+}
+
+impl UserMemory for Watched<'_> {
+    fn read(&self, addr: u64, into: &mut [u8]) -> Result<(), Fault> {
+        let touched = self.space.touches_sink(addr, into.len() as u64);
+        self.sink_was_read.set(self.sink_was_read.get() || touched);
+        self.space.read(addr, into)
+    }
+
+    fn readable_prefix(&self, addr: u64, len: u64) -> u64 {
+        self.space.readable_prefix(addr, len)
     }
 }
 

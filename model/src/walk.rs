@@ -4,6 +4,7 @@ use crate::cqe::{Completion, Cqe};
 use crate::memory::{Generation, HexBytes, RegionId};
 use crate::mutation::Fault;
 use crate::program::{Amount, RingId, SocketId, Step};
+use crate::received::cut_off;
 use crate::request::RequestId;
 use crate::rules::Rule;
 use crate::trace::{Received, RingCqe, Run, Seen, What};
@@ -21,7 +22,12 @@ pub(crate) struct Walk<'a> {
     pub(crate) eager: bool,
     /// The request of which the last piece was read, if more of the same memory may follow, and what it held.
     broken_off: Option<(RequestId, Generation)>,
+    /// Bytes of the same memory behind it.
+    broken_rest: u64,
 }
+
+/// A piece of memory that is not read byte by byte.
+const LONG_BYTES: u64 = 16;
 
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +48,7 @@ impl<'a> Walk<'a> {
     /// Goes on in a world that has taken `step` steps, and begins the next one.
     pub(crate) fn resume(world: World<'a>, step: usize) -> Walk<'a> {
         let (seen, runs) = (Vec::new(), Vec::new());
-        let mut walk = Walk { world, step, seen, runs, eager: false, broken_off: None };
+        let mut walk = Walk { world, step, seen, runs, eager: false, broken_off: None, broken_rest: 0 };
         walk.enter();
         walk
     }
@@ -65,6 +71,9 @@ impl<'a> Walk<'a> {
         }
         if let Some(value) = self.world.owed_return() {
             return self.returns(value);
+        }
+        if let Some(fill) = self.world.fill() {
+            return self.deliveries(fill.socket);
         }
         let mut ways: Vec<Way> = Vec::new();
         let mut waits = None;
@@ -184,6 +193,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// As `lengthens`, where there is so much more that it could go on for long.
+    pub(crate) fn lengthens_much(&self, way: Way) -> bool {
+        self.broken_rest > LONG_BYTES && self.lengthens(way)
+    }
+
     /// Goes one way on.
     pub(crate) fn take(&mut self, way: Way) -> Result<(), Rule> {
         self.broken_off = None;
@@ -234,9 +248,10 @@ impl<'a> Walk<'a> {
                 let socket = writer.send.socket;
                 let piece = writer.bytes_from(writer.read, len_bytes).next();
                 let rest = writer.bytes_from(writer.read, u64::MAX).next();
-                let broken_off = rest.is_some_and(|rest| rest.len_bytes > len_bytes);
+                let left = rest.map_or(0, |rest| rest.len_bytes.saturating_sub(len_bytes));
                 self.world.after(decision)?;
-                self.broken_off = broken_off.then_some((request, generation));
+                self.broken_off = (left > 0).then_some((request, generation));
+                self.broken_rest = left;
                 // what two peers read is told in the order of reading: chains go over sockets
                 if self.runs.last().is_some_and(|(last, _)| *last != socket) {
                     self.write_runs();
@@ -248,7 +263,8 @@ impl<'a> Walk<'a> {
             }
             Decision::Datagram { socket, index } => {
                 let datagram = self.world.datagrams(socket).and_then(|queue| queue.queue.get(index));
-                let segments = datagram.map(|d| d.segments.clone()).unwrap_or_default();
+                let most = self.world.fill().map_or(u64::MAX, |fill| fill.left);
+                let segments = datagram.map(|d| cut_off(&d.segments, most)).unwrap_or_default();
                 self.world.after(decision)?;
                 let mut runs = Vec::new();
                 for s in segments {

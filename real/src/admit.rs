@@ -26,6 +26,7 @@ pub(crate) const LIVE_OPCODES: &[u8] = &[
     op::WRITE,
     op::WRITEV,
     op::WRITE_FIXED,
+    op::READV,
     op::ASYNC_CANCEL,
 ];
 

@@ -30,6 +30,7 @@ mod packet;
 mod peer;
 pub mod pool;
 pub mod probe;
+mod reads;
 mod ring;
 pub mod runs;
 mod sentinel;

@@ -13,6 +13,7 @@ use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
 use crate::lanes::{close_gate, room};
 use crate::limits::Credentials;
 use crate::peer::{Haul, Live, Reader};
+use crate::reads::Reads;
 use crate::ring::{Ring, Waited};
 use crate::runs::Origins;
 use crate::skip::Skip;
@@ -34,6 +35,8 @@ pub(crate) struct Scene<'a, O> {
     /// Sockets in the rings' tables of files.
     files: Vec<Vec<u16>>,
     generations: Vec<Generation>,
+    /// Reads that are under way.
+    reads: Reads,
     /// Found when first needed.
     aims: Option<Vec<Aim>>,
     observer: &'a mut O,
@@ -60,6 +63,7 @@ impl<'a, O: Observer> Scene<'a, O> {
             sockets: Vec::with_capacity(program.sockets.len()),
             files: vec![Vec::new(); program.rings.len()],
             generations: vec![Generation(0); program.regions.len()],
+            reads: Reads::default(),
             aims: None,
             observer,
             step: 0,
@@ -103,6 +107,7 @@ impl<'a, O: Observer> Scene<'a, O> {
         let patience = self.patience;
         match step {
             Step::Submit { ring, sqes } => {
+                self.reads.note(self.program, *ring, sqes);
                 let returned = self.rings[usize::from(ring.0)].submit(sqes);
                 self.see(What::Returned(returned));
             }
@@ -210,10 +215,18 @@ impl<'a, O: Observer> Scene<'a, O> {
         id: RingId,
         act: impl FnOnce(&mut Ring, &mut dyn FnMut(Cqe)) -> Waited,
     ) -> Waited {
-        let Scene { rings, observer, step, starved, .. } = self;
+        let aims = self.aims.get_or_insert_with(|| targets::aims(self.program));
+        let Scene { rings, observer, step, starved, reads, window, sockets, .. } = self;
+        let origins = Origins { regions: &self.program.regions, generations: &self.generations, aims };
         let mut see = |cqe: Cqe| {
             *starved |= cqe.res == -libc::ENOMEM;
             observer.see(Seen { step: *step, what: What::Cqe(RingCqe { ring: id, cqe }) });
+            if let Some((socket, bytes)) = reads.ended(id, &cqe, window)
+                && (!bytes.is_empty() || !sockets[usize::from(socket.0)].pair.is_stream())
+            {
+                let what = What::Received(Received { socket, runs: origins.runs(&bytes) });
+                observer.see(Seen { step: *step, what });
+            }
         };
         act(&mut rings[usize::from(id.0)], &mut see)
     }

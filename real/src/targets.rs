@@ -12,6 +12,8 @@ use uringspec_model::sqe::Sqe;
 pub(crate) enum Role {
     /// Bytes to be sent.
     Data,
+    /// Where what is read goes.
+    Sink,
     /// A `struct msghdr`.
     Message,
     /// An array of `struct iovec`.
@@ -27,6 +29,7 @@ impl Role {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Role::Data => "data",
+            Role::Sink => "memory for a read",
             Role::Message => "a message header",
             Role::Iovecs => "an iovec array",
             Role::Destination => "a destination",
@@ -47,13 +50,14 @@ pub(crate) fn of_sqe<E>(
                 each(Role::Destination, sqe.off, sqe.addr_len().into())?;
             }
             if sqe.ioprio & send_flag::VECTORIZED != 0 {
-                of_iovecs(program, sqe.addr, sqe.len.into(), each)
+                of_iovecs(program, (sqe.addr, sqe.len.into()), Role::Data, each)
             } else {
                 each(Role::Data, sqe.addr, sqe.len.into())
             }
         }
         op::WRITE | op::WRITE_FIXED => each(Role::Data, sqe.addr, sqe.len.into()),
-        op::WRITEV => of_iovecs(program, sqe.addr, sqe.len.into(), each),
+        op::WRITEV => of_iovecs(program, (sqe.addr, sqe.len.into()), Role::Data, each),
+        op::READV => of_iovecs(program, (sqe.addr, sqe.len.into()), Role::Sink, each),
         op::SENDMSG | op::SENDMSG_ZC => {
             each(Role::Message, sqe.addr, 56)?;
             let Some(header) = peek::<7>(program, sqe.addr) else { return Ok(()) };
@@ -64,7 +68,7 @@ pub(crate) fn of_sqe<E>(
             if control_len != 0 {
                 each(Role::Control, control, control_len)?;
             }
-            if iov_len != 0 { of_iovecs(program, iov, iov_len, each) } else { Ok(()) }
+            if iov_len != 0 { of_iovecs(program, (iov, iov_len), Role::Data, each) } else { Ok(()) }
         }
         _ => Ok(()),
     }
@@ -72,15 +76,15 @@ pub(crate) fn of_sqe<E>(
 
 fn of_iovecs<E>(
     program: &Program,
-    addr: u64,
-    count: u64,
+    (addr, count): (u64, u64),
+    role: Role,
     each: &mut impl FnMut(Role, u64, u64) -> Result<(), E>,
 ) -> Result<(), E> {
     each(Role::Iovecs, addr, count.saturating_mul(16))?;
     for index in 0..count.min(UIO_MAXIOV) {
         let Some([base, len]) = peek::<2>(program, addr.saturating_add(16 * index)) else { break };
         if len != 0 {
-            each(Role::Data, base, len)?;
+            each(role, base, len)?;
         }
     }
     Ok(())

@@ -22,6 +22,8 @@ const GUARD_BYTES: u64 = 1 << 32;
 pub(crate) struct Window {
     /// Page ranges that regions cover at the moment.
     mapped: Vec<(u64, u64)>,
+    /// Those of them that can be read and written.
+    writable: Vec<(u64, u64)>,
 }
 
 /// The pages that a region touches, as addresses; `None` if it wraps around.
@@ -37,7 +39,7 @@ impl Window {
         let flags = libc::MAP_FIXED_NOREPLACE;
         map(WINDOW_BASE, WINDOW_BYTES + GUARD_BYTES, libc::PROT_NONE, flags)
             .map_err(Skip::setup("reserving the window of addresses"))?;
-        Ok(Window { mapped: Vec::new() })
+        Ok(Window { mapped: Vec::new(), writable: Vec::new() })
     }
 
     /// Maps the regions and fills them. `admit` has made sure that they lie in the window, share no
@@ -55,6 +57,9 @@ impl Window {
             map(start, end - start, prot, libc::MAP_FIXED | populate)
                 .map_err(Skip::setup("mapping a region"))?;
             self.mapped.push((start, end));
+            if region.protection == Protection::ReadWrite {
+                self.writable.push((start, end));
+            }
             if region.protection != Protection::None {
                 // SAFETY: the pages were just mapped for writing, and no request exists yet.
                 unsafe { fill(region, RegionId(index as u16), Generation(0)) };
@@ -77,8 +82,23 @@ impl Window {
         }
     }
 
+    /// What lies in memory that no request uses any more; what is not mapped for writing is left out.
+    pub(crate) fn look(&self, addr: u64, len: u64, into: &mut Vec<u8>) {
+        let end = addr.saturating_add(len);
+        if len == 0 || !self.writable.iter().any(|(from, to)| *from <= addr && end <= *to) {
+            return;
+        }
+        let at = ptr::with_exposed_provenance::<u8>(addr as usize);
+        let start = into.len();
+        into.resize(start + len as usize, 0);
+        // SAFETY: all of the range is mapped for reading and writing, no Rust object lies there, and the
+        // read that has filled it has posted its result, so the kernel writes it no more.
+        unsafe { ptr::copy_nonoverlapping(at, into.as_mut_ptr().add(start), len as usize) };
+    }
+
     /// Covers all regions with the reservation again. What the kernel still holds stays alive there.
     pub(crate) fn unmap(&mut self) -> io::Result<()> {
+        self.writable.clear();
         for (start, end) in self.mapped.drain(..) {
             map(start, end - start, libc::PROT_NONE, libc::MAP_FIXED)?;
         }
@@ -103,6 +123,7 @@ unsafe fn fill(region: &Region, id: RegionId, generation: Generation) {
             // SAFETY: `len` bytes from `base` are mapped for writing and overlap no Rust object.
             unsafe { ptr::copy_nonoverlapping(bytes.0.as_ptr(), base, len) };
         }
+        Contents::Sink => {}
         Contents::Stamped => {
             let words = region.len_bytes / 8;
             for word in 0..words {

@@ -228,8 +228,9 @@ impl<'a> Lowering<'a> {
             return Err(Refusal::new(step.at, format!("{} is lent to #{owner} here", buffer.text))
                 .expecting(["a comment on this line that says why it is rewritten all the same"]));
         }
-        let writable =
-            |b: &&Noted<super::Buffer>| b.what.name.text == buffer.text && b.what.protection.is_read_write();
+        let writable = |b: &&Noted<super::Buffer>| {
+            b.what.name.text == buffer.text && b.what.protection.is_read_write() && !b.what.sink
+        };
         if !self.case.buffers.iter().any(|b| writable(&b)) {
             return Err(Refusal::new(buffer.at, format!("{} cannot be written", buffer.text))
                 .expecting(["a buffer without `prot=`"]));

@@ -143,6 +143,8 @@ pub struct Buffer {
     pub register: Option<u16>,
     /// What the caller may do with it.
     pub protection: uringspec_model::memory::Protection,
+    /// It is for reads: nothing of it is sent.
+    pub sink: bool,
     /// Where the line stands.
     pub at: At,
 }

@@ -120,7 +120,7 @@ pub(super) fn buffer(i: &mut Input<'_>, at: At) -> Result<Buffer, Refusal> {
     let name = token::new_name(i, "buffer")?;
     let len_bytes = number(i, "a number of bytes", u64::MAX)?;
     let (mut at_bytes, mut after, mut register) = (0, None, None);
-    let mut protection = Protection::ReadWrite;
+    let (mut protection, mut sink) = (Protection::ReadWrite, false);
     while !token::at_end(i) {
         if eat_key(i, "at") {
             at_bytes = number(i, "an offset in a page", 4095)?;
@@ -131,11 +131,13 @@ pub(super) fn buffer(i: &mut Input<'_>, at: At) -> Result<Buffer, Refusal> {
         } else if eat_key(i, "prot") {
             let table = &[("read-only", Protection::ReadOnly), ("none", Protection::None)];
             protection = keyword(i, "protection", table)?;
+        } else if eat_word(i, "sink") {
+            sink = true;
         } else {
-            return Err(unknown(i, "buffer", &["at=", "after=", "register=", "prot="]));
+            return Err(unknown(i, "buffer", &["at=", "after=", "register=", "prot=", "sink"]));
         }
     }
-    Ok(Buffer { name, len_bytes, at_bytes, after, register, protection, at })
+    Ok(Buffer { name, len_bytes, at_bytes, after, register, protection, sink, at })
 }
 
 fn unknown(i: &mut Input<'_>, what: &str, accepted: &[&str]) -> Refusal {

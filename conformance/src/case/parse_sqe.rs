@@ -19,12 +19,13 @@ pub const OPS: &[(&str, u8)] = &[
     ("writev", op::WRITEV),
     ("write_fixed", op::WRITE_FIXED),
     ("writev_fixed", op::WRITEV_FIXED),
+    ("readv", op::READV),
     ("cancel", op::ASYNC_CANCEL),
 ];
 
 /// Whether an opcode of cases takes an array where `send` takes a pointer.
 pub(crate) fn takes_array(opcode: u8) -> bool {
-    matches!(opcode, op::SENDMSG | op::SENDMSG_ZC | op::WRITEV | op::WRITEV_FIXED)
+    matches!(opcode, op::SENDMSG | op::SENDMSG_ZC | op::WRITEV | op::WRITEV_FIXED | op::READV)
 }
 
 /// The flags behind an entry.

@@ -103,7 +103,7 @@ impl Memory {
             addr,
             len_bytes: bytes,
             protection: buffer.protection,
-            contents: Contents::Stamped,
+            contents: if buffer.sink { Contents::Sink } else { Contents::Stamped },
         });
         // One whole page stays unmapped behind each buffer.
         let next = (addr + bytes).next_multiple_of(PAGE_BYTES) + PAGE_BYTES;

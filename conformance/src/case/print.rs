@@ -168,6 +168,9 @@ fn buffer_words(buffer: &Buffer) -> String {
         Protection::ReadOnly => words.push_str(" prot=read-only"),
         Protection::None => words.push_str(" prot=none"),
     }
+    if buffer.sink {
+        words.push_str(" sink");
+    }
     words
 }
 

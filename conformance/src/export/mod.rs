@@ -78,6 +78,7 @@ pub fn c(name: &str, lowered: &Lowered) -> Result<String, NoExport> {
         };
         let bytes = match &region.contents {
             Contents::Stamped => "NULL, 0".to_string(),
+            Contents::Sink => "\"\", 0".to_string(),
             Contents::Bytes(bytes) => {
                 let len = bytes.0.len().min(region.len_bytes as usize);
                 let digits: String = bytes.0[..len].iter().map(|b| format!("\\{b:03o}")).collect();
@@ -132,7 +133,7 @@ fn refuse(program: &Program) -> Result<(), NoExport> {
         Step::Submit { sqes, .. } => sqes.as_slice(),
         _ => &[],
     });
-    let covered = |sqe: &&Sqe| name_of(OPS, sqe.opcode).is_some();
+    let covered = |sqe: &&Sqe| name_of(OPS, sqe.opcode).is_some() && sqe.opcode != op::READV;
     let foreign = entries.filter(|sqe| !covered(sqe)).find_map(|sqe| name_of(op::NAMES, sqe.opcode));
     foreign.map_or(Ok(()), |name| Err(NoExport::Opcode(name)))
 }

@@ -12,6 +12,7 @@ use thiserror::Error;
 use uringspec_model::abi::{PAGE_BYTES, op, send_flag, setup};
 use uringspec_model::check::check;
 use uringspec_model::deviation::Deviation;
+use uringspec_model::memory::Contents;
 use uringspec_model::profile::Profile;
 use uringspec_model::program::{
     Amount, End, Iovec, Program, Register as Call, RingId, SocketId, SocketKind, SocketState, Step as Do,
@@ -153,7 +154,8 @@ fn skeleton(program: &Program, names: &Names) -> Result<Case, NoCase> {
             setup: setup.clone(),
         })
     });
-    let regions: Vec<_> = program.regions.iter().filter(|region| region.contents.is_stamped()).collect();
+    let regions: Vec<_> =
+        program.regions.iter().filter(|region| !matches!(region.contents, Contents::Bytes(_))).collect();
     let buffers = regions.iter().map(|region| {
         let after = regions.iter().find(|other| other.end() == region.addr);
         Noted::plain(Buffer {
@@ -163,6 +165,7 @@ fn skeleton(program: &Program, names: &Names) -> Result<Case, NoCase> {
             after: after.map(|other| named(&other.name)),
             register: None,
             protection: region.protection,
+            sink: region.contents == Contents::Sink,
             at: At::default(),
         })
     });

@@ -236,7 +236,7 @@ pub(crate) fn is_unchanged(program: &Program, from: usize, trace: &Trace) -> Res
         let read: Vec<u8> = runs.flatten().flat_map(bytes).collect();
         let generation = match region.contents {
             Contents::Stamped => Generation(newest.get(id).copied().unwrap_or(0)),
-            Contents::Bytes(_) => Generation(0),
+            Contents::Bytes(_) | Contents::Sink => Generation(0),
         };
         let held = (0..region.len_bytes.min(LOOKED_AT_BYTES))
             .map(|at| region.byte(RegionId(id as u16), generation, at));

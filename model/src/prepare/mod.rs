@@ -9,6 +9,7 @@
 
 mod element;
 mod message;
+mod read;
 mod send;
 mod write;
 
@@ -43,6 +44,8 @@ pub enum Plan {
     Nop,
     /// Send bytes.
     Send(SendPlan),
+    /// Read bytes.
+    Read(ReadPlan),
     /// Cancel the request whose completions carry this user data.
     Cancel {
         /// The user data.
@@ -98,6 +101,26 @@ pub struct SendPlan {
 
 pub use element::Element;
 
+/// A read, before its descriptor is looked up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadPlan {
+    /// The descriptor, or the index of a registered file.
+    pub fd: i32,
+    /// `IOSQE_FIXED_FILE`.
+    pub fixed_file: bool,
+    /// Addresses and lengths, in the order in which they are filled.
+    pub ranges: Vec<(u64, u64)>,
+    /// A position that no socket has.
+    pub seeks: bool,
+}
+
+impl ReadPlan {
+    /// Bytes of all ranges.
+    pub fn len_bytes(&self) -> u64 {
+        self.ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add)
+    }
+}
+
 impl SendPlan {
     /// Bytes of all ranges.
     pub fn len_bytes(&self) -> u64 {
@@ -152,6 +175,7 @@ pub fn prepare(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepar
         op::NOP => Prepared::Ready(Plan::Nop),
         op::SEND | op::SENDMSG | op::SEND_ZC | op::SENDMSG_ZC => send::prepare_send(sqe, profile, memory),
         op::WRITE | op::WRITEV | op::WRITE_FIXED => write::prepare_write(sqe, memory),
+        op::READV => read::prepare_read(sqe, memory),
         op::ASYNC_CANCEL => prepare_cancel(sqe),
         other => Prepared::NotModelled(match abi::name_of(op::NAMES, other) {
             Some(name) => format!("opcode {name}"),

@@ -25,6 +25,7 @@ impl World<'_> {
         let may = match plan {
             Plan::Nop => May::exactly(0, Rule::NopResultZero),
             Plan::Send(send) => self.try_send(id, &send),
+            Plan::Read(read) => self.try_read(id, &read),
             Plan::Cancel { target } => self.try_cancel(id, target),
         };
         let request = self.request_mut(id);
@@ -87,6 +88,10 @@ impl World<'_> {
 
     /// What the first try of a send may come to.
     fn try_send(&mut self, id: RequestId, plan: &SendPlan) -> May {
+        if self.sends_sink(&plan.ranges) {
+            self.give_up("a send of what reads have put into memory");
+            return May::default();
+        }
         let table_at = self.state.rings[usize::from(self.request(id).ring.0)].changed_at;
         if plan.is_fixed() && self.request(id).late && table_at > self.request(id).born_at {
             self.give_up("a table that changed while a request was queued");

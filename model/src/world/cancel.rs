@@ -101,7 +101,9 @@ impl World<'_> {
     /// Whether the request surely has its result, seen or not.
     fn is_over(&self, id: RequestId) -> bool {
         let request = self.request(id);
-        request.is_read_whole() || !request.may.waiting && !request.is_async && request.canceller.is_none()
+        let done = !request.may.waiting && !request.is_async && request.canceller.is_none();
+        // what has surely been sent to a read need not have come
+        request.is_read_whole() || done && request.reads.is_none()
     }
 
     /// The request is cancelled: it ends with what was taken of it, or with `ECANCELED`.
@@ -109,6 +111,9 @@ impl World<'_> {
         let request = self.request_mut(id);
         request.phase = Phase::Issued;
         request.canceller = canceller;
+        if let Some(read) = &mut request.reads {
+            read.cancelled = true;
+        }
         let partial = (request.retries && taken.1 > 0).then_some(Counts {
             least: 1,
             most: taken.1,

@@ -32,7 +32,10 @@ impl World<'_> {
         if self.state.flag_owed.is_some() {
             self.refuse(Rule::RingOverflowFlag)?;
         }
-        (self.state.returns, self.state.flag_owed) = (None, None);
+        if self.state.fill.is_some() {
+            self.refuse(Rule::ReadFills)?;
+        }
+        (self.state.returns, self.state.flag_owed, self.state.fill) = (None, None, None);
         match step {
             Step::Reap { ring, .. } | Step::Peek { ring } | Step::Fence { ring } => {
                 self.judge_taken(*ring)?;

@@ -13,6 +13,7 @@ mod locked;
 mod notify;
 mod options;
 mod queue;
+mod read;
 mod register;
 mod result;
 mod standing;
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::buffers::Buffers;
 use crate::cqe::{Res, Usage};
 use crate::deviation::Deviation;
-use crate::memory::Generation;
+use crate::memory::{Contents, Generation};
 use crate::mutation::{Fault, Mutation};
 use crate::net::{Datagrams, Stream, UDP4_LONGEST, UDP6_LONGEST, Wire, usual_room};
 use crate::profile::Profile;
@@ -55,6 +56,11 @@ pub struct Law<'a> {
 }
 
 impl<'a> Law<'a> {
+    /// Whether any memory is for reads.
+    fn has_sinks(&self) -> bool {
+        self.program.regions.iter().any(|region| region.contents == Contents::Sink)
+    }
+
     /// Whole records, known deviations accepted, no mistakes.
     pub fn of(program: &'a Program, profile: &'a Profile) -> Law<'a> {
         Law { program, profile, contract: false, mutation: None, partial: false }
@@ -223,6 +229,10 @@ pub(crate) struct State {
     pub(crate) flag_owed: Option<RingId>,
     /// Requests that are tried together with the present one, in no promised order.
     pub(crate) beside: Vec<RequestId>,
+    /// Reads whose result was not seen.
+    pub(crate) readers: BTreeSet<RequestId>,
+    /// What a read has put into its memory, while that was not looked at.
+    pub(crate) fill: Option<read::Fill>,
     /// Why nothing can be said.
     pub(crate) unclaimed: Option<String>,
 }
@@ -234,6 +244,8 @@ pub struct World<'a> {
     pub(crate) state: State,
     /// Whether any step waits for particular user data; otherwise they are not counted.
     tallies: bool,
+    /// Whether any memory is for reads.
+    has_sinks: bool,
     hits: Cell<Hits>,
     deviations: Cell<Hits>,
 }
@@ -256,7 +268,8 @@ impl<'a> World<'a> {
     /// Goes on where `pause` stopped.
     pub(crate) fn resume(law: Law<'a>, paused: Paused) -> World<'a> {
         let Paused { state, tallies, hits, deviations } = paused;
-        World { law, state, tallies, hits: Cell::new(hits), deviations: Cell::new(deviations) }
+        let (hits, deviations) = (Cell::new(hits), Cell::new(deviations));
+        World { law, state, tallies, has_sinks: law.has_sinks(), hits, deviations }
     }
 
     /// The kernel before the first step.
@@ -307,19 +320,30 @@ impl<'a> World<'a> {
             begun: 0,
             flag_owed: None,
             beside: Vec::new(),
+            readers: BTreeSet::new(),
+            fill: None,
             unclaimed: None,
         };
         let tallies = program
             .steps
             .iter()
             .any(|step| matches!(step, crate::program::Step::Reap { until: Until::Seen(_), .. }));
-        let mut world = World { law, state, tallies, hits: Cell::default(), deviations: Cell::default() };
+        let (hits, deviations) = Default::default();
+        let mut world = World { law, state, tallies, has_sinks: law.has_sinks(), hits, deviations };
         world.check_rings_fit();
         world
     }
 
     /// Takes one decision, or names the rule that it breaks; then nothing has changed.
     pub fn after(&mut self, decision: Decision) -> Result<(), Rule> {
+        self.judge_fill(decision)?;
+        self.decide(decision)?;
+        self.looked_at(decision);
+        self.wake_reads();
+        Ok(())
+    }
+
+    fn decide(&mut self, decision: Decision) -> Result<(), Rule> {
         match decision {
             Decision::Return(value) => self.call_returns(value),
             Decision::Complete { request, res, more } => self.complete(request, res, more),

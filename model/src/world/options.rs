@@ -136,6 +136,9 @@ impl World<'_> {
         let most = segment.len_bytes;
         let sure = writer.accepted.0 >= writer.accepted.1 || writer.accepted.0 - writer.read >= most;
         let mut counts = if sure { vec![most] } else { vec![most, most - 1, most / 2, 1] };
+        if let Some(fill) = self.fill() {
+            counts = vec![most.min(fill.left)];
+        }
         counts.retain(|n| *n > 0);
         counts.dedup();
         let generations = if self.is_wide() {
@@ -186,7 +189,7 @@ impl World<'_> {
                 files.get(usize::try_from(plan.fd).ok()?).copied().flatten()
             }
             Plan::Send(plan) => socket_of(plan.fd).map(|(socket, _)| socket),
-            Plan::Nop | Plan::Cancel { .. } => None,
+            Plan::Nop | Plan::Read(_) | Plan::Cancel { .. } => None,
         }
     }
 }

@@ -132,7 +132,8 @@ impl World<'_> {
         let mut count = 0;
         for request in self.state.requests.range_mut(first..).map(|(_, request)| request) {
             let head = request.before.is_none() && !request.cut && !request.late;
-            let inline = !request.is_async && !request.polls_first && !request.silent;
+            let inline =
+                !request.is_async && !request.polls_first && !request.silent && request.reads.is_none();
             let fails_later = request.is_write && !request.may.errors.is_empty();
             let certain = request.phase == Phase::Issued && request.may.is_certain() && !fails_later;
             if request.ring == ring && head && inline && certain && request.canceller.is_none() {
@@ -175,7 +176,7 @@ impl World<'_> {
     }
 
     /// The step that was begun last.
-    fn step(&self) -> Option<&Step> {
+    pub(super) fn step(&self) -> Option<&Step> {
         self.law.program.steps.get(self.state.begun.checked_sub(1)? as usize)
     }
 

@@ -45,8 +45,12 @@ impl World<'_> {
             Ok(rule) => self.hit(rule),
             Err(_) if self.may_be_cancelled(id, res) => self.hit(Rule::CancelEndsTarget),
             Err(rule) if is_polled_elsewhere(request, res) => self.hold_to(!self.law.contract, rule)?,
-            Err(rule) => self.refuse(self.unlocked_rule(request, res).unwrap_or(rule))?,
+            Err(rule) => {
+                let rule = self.rule_of_read(id, self.unlocked_rule(request, res).unwrap_or(rule));
+                self.refuse(rule)?;
+            }
         }
+        self.judge_read_count(id, res)?;
         self.judge_turn(request)?;
         if request.silent && !request.fails_chain(res) {
             self.refuse(Rule::SkipSuccessIsSilent)?;
@@ -119,6 +123,7 @@ impl World<'_> {
         let way = self.way_of(id, self.request(id).socket);
         self.cancel_ended(id, res);
         self.target_ended(id, res);
+        self.read_ended(id, res);
         let request = self.request_mut(id);
         if request.lends_from.is_some() && !request.announces(res) {
             request.notice = None;

@@ -24,6 +24,12 @@ impl World<'_> {
 
     /// Does what the step does for certain.
     pub fn begin(&mut self, step: &Step) {
+        self.check_reads(step);
+        self.take_step(step);
+        self.wake_reads();
+    }
+
+    fn take_step(&mut self, step: &Step) {
         self.state.drained = 0;
         self.note_untried();
         self.state.begun += 1;

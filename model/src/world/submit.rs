@@ -3,6 +3,8 @@
 //! Source: `io_submit_sqes`, `io_submit_fail_init`, `io_queue_sqe_fallback` in
 //! `io_uring/io_uring.c`, 6.18.
 
+use std::cell::Cell;
+
 use super::World;
 use crate::abi::{errno, sqe_flag};
 use crate::may::May;
@@ -12,6 +14,7 @@ use crate::prepare::{Plan, Prepared, Retry, prepare};
 use crate::program::{RingId, socket_of};
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
+use crate::space::Watched;
 use crate::sqe::Sqe;
 
 /// A chain while it is built.
@@ -83,6 +86,8 @@ impl World<'_> {
             notice: None,
             plan: None,
             socket: None,
+            reads: None,
+            fills: Vec::new(),
             before: None,
             behind: None,
             cut: false,
@@ -134,6 +139,10 @@ impl World<'_> {
                     }
                     request.len_bytes = send.len_bytes();
                 }
+                if let Plan::Read(read) = &plan {
+                    request.short_is_failure = true;
+                    request.len_bytes = read.len_bytes();
+                }
                 request.plan = Some(plan);
             }
             Prepared::NotModelled(what) => self.give_up(what),
@@ -145,7 +154,11 @@ impl World<'_> {
 
     /// Prepares an entry, and charges it if it can be tried: pages that its user is charged.
     fn prepare(&mut self, sqe: &Sqe) -> (Prepared, u32) {
-        let prepared = prepare(sqe, self.law.profile, &self.space());
+        let watched = Watched { space: self.space(), sink_was_read: Cell::new(false) };
+        let prepared = prepare(sqe, self.law.profile, &watched);
+        if watched.sink_was_read.get() {
+            return (Prepared::NotModelled("a header in memory that reads fill".into()), 0);
+        }
         let Prepared::Ready(Plan::Send(send)) = &prepared else { return (prepared, 0) };
         match self.lock_for_send(send) {
             Ok(pages) => (prepared, pages),
