@@ -253,17 +253,11 @@ impl World<'_> {
 
     /// Whether the socket was closed, and whether its connection ended, since the request may have been
     /// tried.
-    fn ended_since(&self, id: RequestId, socket: SocketId) -> (bool, bool) {
+    pub(super) fn ended_since(&self, id: RequestId, socket: SocketId) -> (bool, bool) {
         let request = self.request(id);
         let ends = self.state.ends.get(usize::from(socket.0)).copied().unwrap_or_default();
         let broken = ends.shut.max(ends.reset);
         (request.late && ends.closed > request.born_at, request.late && broken > request.born_at)
-    }
-
-    /// Whether the peer has read since the request was submitted.
-    fn read_since(&self, id: RequestId, socket: SocketId) -> bool {
-        let ends = self.state.ends.get(usize::from(socket.0)).copied().unwrap_or_default();
-        ends.read > self.request(id).born_at
     }
 
     /// Errors of a socket that changed since the request may have been tried.
@@ -379,26 +373,6 @@ impl World<'_> {
             }
         }
         may
-    }
-
-    /// How the room looked to the first try of a send whose first `mapped` bytes can be read, and whether it
-    /// finds enough by now, whatever it found then.
-    fn room_at_try(&self, id: RequestId, socket: SocketId, plan: &SendPlan, mapped: u64) -> (Room, bool) {
-        let Some(stream) = self.stream(socket) else { return (Room::Unknown, false) };
-        let request = self.request(id);
-        let tried_later =
-            request.is_async || (request.late && self.state.rings[usize::from(request.ring.0)].defers);
-        let unseen = self.unseen_on(socket, id);
-        match stream.room_for(mapped.saturating_add(unseen)) {
-            Room::Enough if self.ended_since(id, socket).1 => (Room::Unknown, false),
-            Room::Enough if request.waited && self.read_since(id, socket) => (Room::Unknown, true),
-            // another thread, or a later enter, comes to it when there may be room
-            Room::None if tried_later && plan.retry == Retry::Never => (Room::Unknown, false),
-            Room::Part if tried_later || request.late || plan.poll_first => (Room::Unknown, false),
-            Room::Part if unseen > 0 || mapped < plan.len_bytes() => (Room::Unknown, false),
-            Room::Part if !self.state.beside.is_empty() => (Room::Unknown, false),
-            room => (room, false),
-        }
     }
 
     fn attach(&mut self, id: RequestId) {

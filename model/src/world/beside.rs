@@ -7,7 +7,8 @@ use super::World;
 use crate::abi::errno;
 use crate::cqe::Errno;
 use crate::may::Counts;
-use crate::net::{REQUEST_OVERHEAD_BYTES, Stream};
+use crate::net::{REQUEST_OVERHEAD_BYTES, Room, Stream};
+use crate::prepare::{Retry, SendPlan};
 use crate::program::SocketId;
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
@@ -68,5 +69,37 @@ impl World<'_> {
         let chain = self.chain_before(id);
         let writers = self.stream(socket).map_or(&[][..], |stream| &stream.writers);
         writers.iter().map(|w| w.request).filter(|w| !chain.contains(w)).collect()
+    }
+
+    /// How the room looked to the first try of a send whose first `mapped` bytes can be read, and whether it
+    /// finds enough by now, whatever it found then.
+    pub(super) fn room_at_try(
+        &self,
+        id: RequestId,
+        socket: SocketId,
+        plan: &SendPlan,
+        mapped: u64,
+    ) -> (Room, bool) {
+        let Some(stream) = self.stream(socket) else { return (Room::Unknown, false) };
+        let request = self.request(id);
+        let tried_later =
+            request.is_async || (request.late && self.state.rings[usize::from(request.ring.0)].defers);
+        let unseen = self.unseen_on(socket, id);
+        match stream.room_for(mapped.saturating_add(unseen)) {
+            Room::Enough if self.ended_since(id, socket).1 => (Room::Unknown, false),
+            Room::Enough if request.waited && self.read_since(id, socket) => (Room::Unknown, true),
+            // another thread, or a later enter, comes to it when there may be room
+            Room::None if tried_later && plan.retry == Retry::Never => (Room::Unknown, false),
+            Room::Part if tried_later || request.late || plan.poll_first => (Room::Unknown, false),
+            Room::Part if unseen > 0 || mapped < plan.len_bytes() => (Room::Unknown, false),
+            Room::Part if !self.state.beside.is_empty() => (Room::Unknown, false),
+            room => (room, false),
+        }
+    }
+
+    /// Whether the peer has read since the request was submitted.
+    fn read_since(&self, id: RequestId, socket: SocketId) -> bool {
+        let ends = self.state.ends.get(usize::from(socket.0)).copied().unwrap_or_default();
+        ends.read > self.request(id).born_at
     }
 }
