@@ -43,7 +43,7 @@ fn an_opcode_position_lists_the_opcodes() {
               :         `-- not accepted here
               `----
              help: expected one of: nop, send, sendmsg, send_zc, sendmsg_zc, write, writev, write_fixed,
-                   writev_fixed, cancel
+                   writev_fixed, readv, cancel
         "#]],
     );
 }

@@ -122,15 +122,15 @@ fn a_submission_has_an_opcode() {
     check(
         "submit #7 sendzc\n",
         &expect![[r#"
-         x `sendzc` is no opcode
-          ,-[x.log:1:11]
-        1 | submit #7 sendzc
-          :           ^^^|^^
-          :              `-- not accepted here
-          `----
-         help: expected one of: nop, send, sendmsg, send_zc, sendmsg_zc, write, writev, write_fixed,
-               writev_fixed, cancel
-    "#]],
+             x `sendzc` is no opcode
+              ,-[x.log:1:11]
+            1 | submit #7 sendzc
+              :           ^^^|^^
+              :              `-- not accepted here
+              `----
+             help: expected one of: nop, send, sendmsg, send_zc, sendmsg_zc, write, writev, write_fixed,
+                   writev_fixed, readv, cancel
+        "#]],
     );
     check(
         "submit 7 send\n",
