@@ -101,9 +101,12 @@ impl World<'_> {
     /// Whether the request surely has its result, seen or not.
     fn is_over(&self, id: RequestId) -> bool {
         let request = self.request(id);
+        let defers = self.state.rings[usize::from(request.ring.0)].defers;
+        // the end of its socket has woken it, and the work that looks at that is deferred
+        let woken = defers && request.waited && request.posted.is_none() && !request.may.errors.is_empty();
         let done = !request.may.waiting && !request.is_async && request.canceller.is_none();
         // what has surely been sent to a read need not have come
-        request.is_read_whole() || done && request.reads.is_none()
+        request.is_read_whole() || done && !woken && request.reads.is_none()
     }
 
     /// The request is cancelled: it ends with what was taken of it, or with `ECANCELED`.
@@ -175,6 +178,7 @@ impl World<'_> {
     /// A target's result was seen before its cancel's: that one has found it, or has not.
     pub(super) fn target_ended(&mut self, id: RequestId, res: Res) {
         let Some(canceller) = self.request_mut(id).canceller.take() else { return };
+        let is_async = self.request(id).is_async;
         let Some(request) = self.state.requests.get_mut(&canceller) else { return };
         let surely_found = request.may == May::exactly(0, Rule::CancelFound);
         if request.phase == Phase::Done || request.cancels.is_some() || surely_found {
@@ -185,7 +189,9 @@ impl World<'_> {
             Res::Err(Errno(errno::EINTR)) => May::fail(errno::EALREADY, Rule::CancelAlready),
             _ => {
                 let mut may = May::fail(errno::ENOENT, Rule::CancelNotFound);
-                may.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
+                if is_async {
+                    may.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
+                }
                 may
             }
         };
