@@ -210,7 +210,9 @@ fn is_on_the_way(program: &Program, wanted: &[Seen], walk: &Walk<'_>, known: usi
     }
     let Some((socket, _)) = walk.runs.first() else { return true };
     match wanted.get(walk.seen.len()).map(|next| (next.step as usize, &next.what)) {
-        Some((step, What::Received(next))) if step == walk.step && next.socket == *socket => {
+        Some((step, What::Received(next) | What::SentAgain(next)))
+            if step == walk.step && next.socket == *socket =>
+        {
             let read = bytes(&mut walk.runs.iter().map(|(_, run)| run));
             bytes(&mut next.runs.iter()).starts_with(&read)
         }
