@@ -188,10 +188,10 @@ fn what_is_known_to_be_submitted_binds() {
     check(
         "submit #1 send fd=5 len=9 LINK\nsubmit #2 send fd=5 len=9\ncqe 1 4\ncqe 2 -ECANCELED\n",
         &expect![[r#"
-            rejected at line 4: send.error-needs-cause
-            open #2 1..9; when is not promised, it may wait for room
-            lent m2 0..9
+            accepted
+            open #3 0; it comes by itself (life.result-comes)
             fd 5 is a tcp socket with a peer, of whose path nothing is known
+            #2 is, cancelled by a request whose completion is not in the log
         "#]],
     );
     check(

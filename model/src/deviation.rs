@@ -70,6 +70,11 @@ deviations! {
         from KernelVersion(5, 19, 0), before None,
         evidence "observed on 6.18; io_wq_submit_work polls only for what has IOSQE_ASYNC, and the send refuses to be tried before a poll",
         so "in a chain use POLL_FIRST only where no member is asynchronous, or treat EAGAIN as a call to submit again";
+    /// A cancel interrupts a send that another thread is in the middle of, and reports ENOENT.
+    InterruptedNotFound = "cancel.interrupted-not-found", breaks CancelNotFound,
+        from KernelVersion(5, 17, 0), before None,
+        evidence "observed on 6.18; io_try_cancel goes on behind EALREADY and returns what it does not find among polls and timeouts, and when __io_async_cancel then looks at the threads once more the send has ended",
+        so "behind a cancel that found nothing a send may end with EINTR, ECANCELED or short all the same: believe the send's own result";
 }
 
 impl Deviation {

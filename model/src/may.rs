@@ -44,6 +44,15 @@ impl May {
         !self.waiting
     }
 
+    /// Allows these errors too.
+    pub fn add_errors(&mut self, errors: impl IntoIterator<Item = (Errno, Rule)>) {
+        for error in errors {
+            if !self.errors.contains(&error) {
+                self.errors.push(error);
+            }
+        }
+    }
+
     /// Widens this to whatever `other` allows too.
     pub fn join(&mut self, other: May) {
         self.bytes = match (self.bytes, other.bytes) {
@@ -52,11 +61,7 @@ impl May {
             }
             (a, b) => a.or(b),
         };
-        for error in other.errors {
-            if !self.errors.contains(&error) {
-                self.errors.push(error);
-            }
-        }
+        self.add_errors(other.errors);
         self.waiting |= other.waiting;
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::frontier::WIDTH_MAX;
 use crate::memory::Generation;
-use crate::prepare::Plan;
+use crate::prepare::{Plan, SendPlan};
 use crate::program::SocketId;
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
@@ -163,13 +163,8 @@ fn starts(world: &World<'_>, socket: SocketId) -> Vec<Start> {
         let Some(Plan::Send(plan)) = request.plan.as_ref().filter(|_| request.phase == Phase::Queued) else {
             continue;
         };
-        let mut segments = Vec::new();
-        for (addr, len) in &plan.ranges {
-            world.space().segments(*addr, *len, &mut segments);
-        }
-        if let Some(mut segment) = segments.into_iter().find(|s| s.len_bytes > 0) {
-            let born = segment.region.and_then(|r| request.born.get(usize::from(r.0)));
-            segment.oldest = born.copied().unwrap_or(segment.oldest);
+        let mut segments = queued_segments(world, request, plan).into_iter();
+        if let Some(segment) = segments.find(|s| s.len_bytes > 0) {
             all.push(Start { request: *id, segment, most: u64::MAX, writes: false });
         }
     }
@@ -180,15 +175,14 @@ fn starts(world: &World<'_>, socket: SocketId) -> Vec<Start> {
 fn ways(world: &World<'_>, socket: SocketId, run: &Run, at: u64, eager: bool) -> Vec<Decision> {
     let starts = starts(world, socket);
     let mut ways = Vec::new();
-    let mut queued = eager;
     for (i, start) in starts.iter().enumerate() {
         let (matched, generation) = matches(world, &start.segment, run, at);
         let matched = matched.min(start.most);
         if matched == 0 {
             continue;
         }
-        queued |= !start.writes;
         if !start.writes {
+            ways.extend(world.hidden_towards(start.request, socket).into_iter().filter(|_| !eager));
             continue;
         }
         let mut lengths = vec![matched];
@@ -204,7 +198,7 @@ fn ways(world: &World<'_>, socket: SocketId, run: &Run, at: u64, eager: bool) ->
             generation,
         }));
     }
-    if queued {
+    if eager {
         ways.extend(world.hidden(socket));
     }
     ways
@@ -243,6 +237,8 @@ pub(crate) fn read_plainly(world: &mut World<'_>, received: &Received) -> Option
 fn read_run(world: &mut World<'_>, socket: SocketId, run: &Run, is_alone: bool) -> Option<()> {
     let is_queued = |request: &Request| request.phase == Phase::Queued;
     let any_queued = world.state.requests.values().any(is_queued);
+    // one that is queued behind others may have sent the same
+    let any_unseen = world.queued_on(socket).next().is_some();
     let mut at = 0;
     while at < run.len_bytes() {
         let left = run.len_bytes() - at;
@@ -261,7 +257,7 @@ fn read_run(world: &mut World<'_>, socket: SocketId, run: &Run, is_alone: bool) 
             }
         }
         let (request, len_bytes, generation, exact, whole) = found?;
-        let plain = is_alone && turns == 1 && len_bytes == run.len_bytes();
+        let plain = is_alone && turns == 1 && len_bytes == run.len_bytes() && !any_unseen;
         if !whole || !(plain || exact && !any_queued) {
             return None;
         }
@@ -296,23 +292,48 @@ pub(crate) fn explain_datagram<'a>(world: &World<'a>, received: &Received) -> (V
     if !explained.is_empty() {
         return (explained, Some(broken));
     }
-    // its sender may be queued behind requests that have succeeded unseen
-    let mut known: BTreeSet<State> = BTreeSet::new();
-    let mut open = vec![world.clone()];
-    while let Some(world) = open.pop().filter(|_| known.len() <= WIDTH_MAX) {
-        for decision in world.hidden(received.socket) {
-            let mut next = world.clone();
-            if next.after(decision).is_err() || !known.insert(next.state.clone()) {
-                continue;
+    // its sender may be queued behind requests that have ended unseen
+    let mut explained: Vec<World<'a>> = Vec::new();
+    for sender in queued_senders(world, received) {
+        let mut open = vec![world.clone()];
+        while let Some(world) = open.pop().filter(|_| explained.len() <= WIDTH_MAX) {
+            for decision in world.hidden_towards(sender, received.socket) {
+                let mut next = world.clone();
+                if next.after(decision).is_err() {
+                    continue;
+                }
+                if next.state.requests.get(&sender).is_some_and(|r| r.phase == Phase::Queued) {
+                    open.push(next);
+                } else {
+                    explained.extend(datagrams(&next, received, &mut broken));
+                }
             }
-            let explained = datagrams(&next, received, &mut broken);
-            if !explained.is_empty() {
-                return (explained, Some(broken));
-            }
-            open.push(next);
         }
     }
-    (Vec::new(), Some(broken))
+    (explained, Some(broken))
+}
+
+/// The requests that are queued behind others and send what was received.
+fn queued_senders(world: &World<'_>, received: &Received) -> Vec<RequestId> {
+    let total: u64 = received.runs.iter().map(Run::len_bytes).fold(0, u64::saturating_add);
+    let queued = world.state.requests.iter().filter_map(|(id, request)| match &request.plan {
+        Some(Plan::Send(plan)) if request.phase == Phase::Queued => Some((*id, request, plan)),
+        _ => None,
+    });
+    let sends = queued.filter(|(_, request, plan)| {
+        plan.len_bytes() == total && is_made_of(world, &queued_segments(world, request, plan), &received.runs)
+    });
+    sends.map(|(id, ..)| id).collect()
+}
+
+/// The bytes of a queued send, with what memory has held since its submission.
+fn queued_segments(world: &World<'_>, request: &Request, plan: &SendPlan) -> Vec<Segment> {
+    let mut segments = plan.segments(world.space());
+    for segment in &mut segments {
+        let born = segment.region.and_then(|r| request.born.get(usize::from(r.0)));
+        segment.oldest = born.copied().unwrap_or(segment.oldest);
+    }
+    segments
 }
 
 /// The worlds in which a datagram that is on its way is the one that was received.

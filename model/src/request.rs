@@ -16,7 +16,7 @@ use crate::cqe::{Errno, Res};
 use crate::may::May;
 use crate::memory::Generation;
 use crate::notice::Notice;
-use crate::prepare::Plan;
+use crate::prepare::{Plan, SendPlan};
 use crate::program::{End, RingId, SocketId};
 use crate::rules::Rule;
 
@@ -103,6 +103,8 @@ pub struct Request {
     pub notice: Option<Notice>,
     /// What it will do, while it is queued behind another.
     pub plan: Option<Plan>,
+    /// What it looks up among what is registered, once it was tried.
+    pub looks_up: Option<SendPlan>,
     /// The socket it sends on, once it was tried.
     pub socket: Option<SocketId>,
     /// What it reads, once its descriptor was looked up.
@@ -134,6 +136,16 @@ pub struct Request {
     pub is_led_away: bool,
     /// The request that tries to cancel it, while the result of that was not seen.
     pub canceller: Option<RequestId>,
+    /// A cancel that has ended found it, or may have.
+    pub is_found: bool,
+    /// A cancel that has ended with `ENOENT` may have interrupted it.
+    pub is_missed: bool,
+    /// It surely has its result, though that was not seen: the next in its chain was tried.
+    pub has_ended: bool,
+    /// What it cancels was interrupted, which it may not report.
+    pub misses: bool,
+    /// What it waited for has come, and deferred work has yet to tell it.
+    pub is_woken: bool,
     /// It may have cancelled any request with this user data.
     pub cancels: Option<u64>,
     /// `POLL_FIRST`.
@@ -158,6 +170,8 @@ pub struct Request {
     pub late: bool,
     /// Bytes of it that its peer has read: its result counts no fewer.
     pub read: u64,
+    /// Deferred work may come to it only at a later enter.
+    pub is_deferred: bool,
     /// It may have waited for room, so when it ended is not known; nor, behind such a member of a
     /// chain, when it was first tried.
     pub waited: bool,
@@ -169,12 +183,19 @@ pub struct Request {
 }
 
 impl Request {
-    /// A cancel found it; if it was running it ends with what was taken, or with `EINTR`.
+    /// A cancel found it, or may have: it may end with `ECANCELED`; if another thread was running it, with what was
+    /// taken, or with `EINTR` (`io_wq_submit_work`).
     pub fn may_stop_short(&mut self) {
-        if self.is_async {
-            self.may.errors.push((Errno(errno::EINTR), Rule::CancelInterrupts));
+        self.is_found = true;
+        if self.is_async && self.phase != Phase::Queued {
+            self.may.add_errors([(Errno(errno::EINTR), Rule::CancelInterrupts)]);
         }
-        if self.is_async && self.is_led_away {
+        self.may_be_interrupted();
+    }
+
+    /// A cancel may have interrupted the thread that runs it.
+    pub fn may_be_interrupted(&mut self) {
+        if self.is_async && self.is_led_away && self.phase != Phase::Queued {
             // it waits in the send itself, so the interruption ends it
             self.may.waiting = false;
             self.phase = self.phase.after(Event::Issue).unwrap_or(self.phase);
@@ -199,6 +220,15 @@ impl Request {
         self.read > 0 && self.read >= self.len_bytes
     }
 
+    /// A cancel did not find it. If it surely waits in another thread, that was interrupted all the same.
+    pub fn may_be_missed(&mut self) {
+        self.is_missed |= self.is_async;
+        if self.is_async && self.phase == Phase::Armed {
+            self.may.waiting = false;
+            self.phase = self.phase.after(Event::Issue).unwrap_or(self.phase);
+        }
+    }
+
     /// Whether `res` cuts the chain behind it.
     pub fn fails_chain(&self, res: Res) -> bool {
         match res {
@@ -210,7 +240,7 @@ impl Request {
     /// Whether its result is made, and the next in its chain is tried whatever it is.
     pub fn surely_goes_on(&self) -> bool {
         let over = self.phase == Phase::Issued && self.may.is_certain() && !self.cut;
-        let unseen = !self.is_async && self.canceller.is_none();
+        let unseen = !self.is_async && self.canceller.is_none() && !self.is_found;
         self.surely_succeeds() || (over && unseen && self.hard)
     }
 
@@ -221,6 +251,7 @@ impl Request {
         self.phase == Phase::Issued
             && !self.is_async
             && self.canceller.is_none()
+            && !self.is_found
             && !self.cut
             && counts_only
             && least.is_some_and(|res| !self.fails_chain(res))

@@ -50,7 +50,7 @@ fn unseen(i: &mut Input<'_>, lines: &mut Lines<'_>) -> Result<Unseen, Refusal> {
         let j = &mut token::input(line.content, line.at);
         token::word(j);
         let text = token::rest(j).trim();
-        if text.is_empty() {
+        if text.is_empty() || text.starts_with('#') {
             return Err(Refusal::new(line.at, "no reason is given").expecting([WHY]));
         }
         why.push(text.to_string());

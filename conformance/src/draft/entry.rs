@@ -72,8 +72,8 @@ pub(super) fn entry(draft: &EntryDraft, around: &mut Surroundings<'_>) -> Entry 
     if has(bit::ASYNC, Features::ASYNC) {
         sqe.flags |= sqe_flag::ASYNC;
     }
-    // which of two alike a cancel finds is not known
-    if has(bit::TWIN, Features::TWINS) && !features.contains(Features::CANCEL) {
+    // which of two alike a cancel finds is not known, nor whether one that may say nothing still will
+    if has(bit::TWIN, Features::TWINS) && !features.intersects(Features::CANCEL | Features::SKIP) {
         sqe.user_data = sqe.user_data.saturating_sub(1);
     }
     let mut sends = None;

@@ -14,6 +14,13 @@ pub const UDP4_LONGEST: u64 = 65507;
 /// The most bytes of a datagram over IPv6: 65535 less the header of UDP.
 pub const UDP6_LONGEST: u64 = 65527;
 
+/// The most bytes of a datagram over IPv6 that leave the loopback device in one piece: its MTU less the headers.
+const UDP6_WHOLE: u64 = 65536 - 40 - 8;
+/// What a socket may queue where nothing else was asked for (`net.core.wmem_default`).
+const SNDBUF_BYTES: u64 = 212_992;
+/// The least that a socket may queue (`SOCK_MIN_SNDBUF`).
+const SNDBUF_LEAST_BYTES: u64 = 4608;
+
 /// A datagram that the peer has not read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Datagram {
@@ -48,10 +55,13 @@ pub struct Datagrams {
     pub is_shut: bool,
     /// The peer's port is closed.
     pub is_refused: bool,
-    /// A datagram was sent to the closed port, so a later send may report its refusal.
-    pub refusal_comes: bool,
+    /// The first two requests that may have sent a datagram to the closed port, so that another send may
+    /// report its refusal.
+    pub refused: Vec<RequestId>,
     /// The most bytes of one datagram.
     pub longest: u64,
+    /// What it may queue (`sk_sndbuf`).
+    pub sndbuf_bytes: u64,
 }
 
 impl Datagram {
@@ -63,8 +73,10 @@ impl Datagram {
 
 impl Datagrams {
     /// A fresh socket.
-    pub fn new(room: RoomReport, is_connected: bool, longest: u64) -> Datagrams {
+    pub fn new(room: RoomReport, is_connected: bool, longest: u64, asked: Option<u32>) -> Datagrams {
         let queue = Vec::new();
+        // the kernel doubles what is asked for
+        let doubled = asked.map(|bytes| (2 * u64::from(bytes)).max(SNDBUF_LEAST_BYTES));
         Datagrams {
             room,
             queue,
@@ -72,8 +84,21 @@ impl Datagrams {
             is_open: true,
             is_shut: false,
             is_refused: false,
-            refusal_comes: false,
+            refused: Vec::new(),
             longest,
+            sndbuf_bytes: doubled.unwrap_or(SNDBUF_BYTES),
+        }
+    }
+
+    /// Whether the fragments of a datagram of so many bytes fit into what the socket may queue; `None` where its own
+    /// structures, which count as well, decide.
+    pub fn fragments_fit(&self, len_bytes: u64) -> Option<bool> {
+        let most = 2 * self.sndbuf_bytes;
+        match () {
+            () if self.longest == UDP4_LONGEST || len_bytes <= UDP6_WHOLE => Some(true),
+            () if most <= UDP6_WHOLE => Some(false),
+            () if most >= UDP6_WHOLE + REQUEST_OVERHEAD_BYTES => Some(true),
+            () => None,
         }
     }
 
@@ -92,8 +117,29 @@ impl Datagrams {
         let waiting: u64 = self.queue.iter().map(|d| d.len_bytes + REQUEST_OVERHEAD_BYTES).sum();
         let crowded = waiting + len_bytes + REQUEST_OVERHEAD_BYTES > self.room.leaves_bytes.max(ONE_DATAGRAM);
         let unsure = crowded || self.is_refused;
-        self.refusal_comes |= self.is_refused;
+        if self.is_refused {
+            self.note_refused(request);
+        }
         self.queue.push(Datagram { request, user_data, segments, len_bytes, unsure, loose, unordered });
+    }
+
+    /// The peer's port is closed, and what waited there is gone. What another thread has yet to send will be
+    /// refused.
+    pub fn close_port(&mut self) {
+        self.is_refused = true;
+        let queue = std::mem::take(&mut self.queue);
+        queue.iter().filter(|d| d.loose).for_each(|d| self.note_refused(d.request));
+    }
+
+    fn note_refused(&mut self, request: RequestId) {
+        if self.refused.len() < 2 && !self.refused.contains(&request) {
+            self.refused.push(request);
+        }
+    }
+
+    /// Whether a datagram of another request may have been refused.
+    pub fn may_report_refusal(&self, request: RequestId) -> bool {
+        self.refused.iter().any(|other| *other != request)
     }
 
     /// The datagrams that the peer may read next.

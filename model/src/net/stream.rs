@@ -48,6 +48,17 @@ pub enum Pending {
     No,
 }
 
+/// When a request is tried for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// Now.
+    Now,
+    /// At a time that is not known.
+    Unknown,
+    /// At a time that is not known, by another thread.
+    Threaded,
+}
+
 /// What a socket has in its send queue and what its peer has read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stream {
@@ -67,6 +78,8 @@ pub struct Stream {
     pub was_connected: bool,
     /// What is known of a declared connection; its writers hold their bytes until these have left.
     pub wire: Option<Wire>,
+    /// The peer is gone, and with it what it had not read.
+    pub purged: bool,
 }
 
 impl Stream {
@@ -82,6 +95,7 @@ impl Stream {
             open: true,
             is_unix,
             was_connected: connected,
+            purged: false,
             wire: None,
         }
     }
@@ -110,6 +124,14 @@ impl Stream {
         self.writers.iter().enumerate().map(charge).fold(0, u64::saturating_add)
     }
 
+    /// Whether a poll surely says that the socket can be written, with so much besides waiting (`sk_stream_is_writeable`
+    /// in `include/net/sock.h`, `unix_writable` in `net/unix/af_unix.c`).
+    pub fn is_surely_writable(&self, besides: u64) -> bool {
+        let waiting = self.waiting().saturating_add(besides);
+        let most = if self.is_unix { self.room.accepts_bytes / 4 } else { self.room.accepts_bytes / 3 * 2 };
+        !self.room.full && waiting < most
+    }
+
     /// Takes a request's bytes on, with what was accepted of them by the first try.
     ///
     /// `beside` are requests that are tried together with it, in no promised order, and `ahead` those of its
@@ -119,10 +141,11 @@ impl Stream {
         request: RequestId,
         send: SocketSend,
         room: Room,
-        loose: bool,
+        timing: Timing,
         beside: &[RequestId],
         ahead: &[RequestId],
     ) {
+        let loose = timing != Timing::Now;
         let len = send.len_bytes;
         let free =
             |w: &Writer| !ahead.contains(&w.request) && (!w.is_settled() || beside.contains(&w.request));
@@ -162,6 +185,7 @@ impl Stream {
             unordered,
             joined,
             loose,
+            threaded: timing == Timing::Threaded,
             corked: false,
             packet: packet.filter(|_| joined).unwrap_or(request),
         };
@@ -245,11 +269,22 @@ impl Stream {
         let Some(i) = self.index(request) else { return };
         let writer = &mut self.writers[i];
         writer.accepted = (writer.accepted.0.max(least), most);
+        (writer.ended, writer.loose) = (true, false);
         if least == most {
             writer.closed = true;
             writer.known = true;
             writer.loose = false;
             self.forget_read(i);
+        }
+    }
+
+    /// The request is cancelled: no more is taken of it, and nothing if it had one try only.
+    pub fn stop(&mut self, request: RequestId, keeps: bool) {
+        let Some(i) = self.index(request) else { return };
+        if keeps {
+            (self.writers[i].ended, self.writers[i].loose) = (true, false);
+        } else {
+            self.settle(request, Res::Bytes(0));
         }
     }
 
@@ -308,15 +343,25 @@ impl Stream {
                 && other.is_being_read()
                 && other.accepted.0 > other.read
                 && !other.send.retries
+                && !self.may_interleave(writer, other)
         });
         if cut_short { Err(Rule::StreamContiguous) } else { Ok(()) }
     }
 
+    /// Whether bytes of a request may come between those of another that one try took: a Unix socket takes them
+    /// packet by packet, and another thread's in between (`unix_stream_sendmsg` in `net/unix/af_unix.c`).
+    fn may_interleave(&self, one: &Writer, other: &Writer) -> bool {
+        self.is_unix && (one.threaded || other.threaded)
+    }
+
     /// The peer has read `n` more bytes of `request`.
     pub fn read(&mut self, request: RequestId, n: u64) {
+        let reader = self.writer(request).cloned();
         for i in (0..self.writers.len()).rev() {
+            let interleaves = reader.as_ref().is_some_and(|w| self.may_interleave(w, &self.writers[i]));
             let other = &mut self.writers[i];
-            if other.request != request && other.is_being_read() && !other.send.retries && !other.closed {
+            let one_try = !other.send.retries && !interleaves;
+            if other.request != request && other.is_being_read() && one_try && !other.closed {
                 other.accepted = (other.read, other.read);
                 other.closed = true;
                 self.forget_read(i);
@@ -412,6 +457,7 @@ impl Stream {
             self.connection = if self.is_unix { Connection::Broken } else { Connection::Reset(Pending::Yes) };
         }
         self.writers.clear();
+        self.purged = true;
     }
 
     /// Whether the peer reset the connection.

@@ -210,7 +210,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Room, SocketSend, usual_room};
+    use crate::net::{Room, SocketSend, Timing, usual_room};
     use crate::program::{Lane, SocketId};
 
     fn sent(window: u64, lens: &[u64]) -> Stream {
@@ -226,7 +226,7 @@ mod tests {
                 retries: false,
                 zero_copy: true,
             };
-            stream.enqueue(RequestId(i as u32), send, Room::Enough, false, &[], &[]);
+            stream.enqueue(RequestId(i as u32), send, Room::Enough, Timing::Now, &[], &[]);
         }
         stream
     }

@@ -43,6 +43,8 @@ pub struct Writer {
     pub joined: bool,
     /// Another thread may not have tried it yet.
     pub loose: bool,
+    /// Another thread tries it.
+    pub threaded: bool,
     /// It need not leave before more comes.
     pub corked: bool,
     /// The first of the zero-copy requests that may share packets with it, itself if there is none.
@@ -73,6 +75,8 @@ impl Writer {
     pub(super) fn may_still_send(&self) -> bool {
         if self.closed {
             self.accepted.0 > self.read
+        } else if self.ended {
+            self.read == 0 || self.accepted.0 > self.read
         } else {
             // a request with one try that was read in part may have ended there
             self.send.retries || self.read == 0 || self.accepted.0 > self.read

@@ -8,13 +8,13 @@ use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::{Counts, May};
 use crate::mutation::Fault;
-use crate::net::{Connection, Room, SocketSend, Stream, UDP4_LONGEST};
+use crate::net::{Connection, Room, SocketSend, Stream, Timing};
 use crate::notice::{Event as NoticeEvent, Used};
 use crate::prepare::{Plan, Retry, SendPlan};
 use crate::program::{End, SocketId, socket_of};
 use crate::request::{Event, Phase, RequestId};
 use crate::rules::Rule;
-use crate::space::UserMemory;
+use crate::space::{Segment, UserMemory};
 
 impl World<'_> {
     /// Tries a request for the first time.
@@ -57,9 +57,13 @@ impl World<'_> {
             return Some(Ok(socket));
         }
         let socket = if plan.fixed_file {
-            let ring = usize::from(self.request(id).ring.0);
-            let index = usize::try_from(plan.fd).ok();
-            index.and_then(|index| self.state.rings[ring].files.as_ref()?.get(index).copied().flatten())
+            let mut files: Vec<_> = self.tables_of(id).filter_map(|tables| tables.file(plan.fd)).collect();
+            files.dedup();
+            if files.len() > 1 {
+                self.give_up("a registered file that may be either of two sockets");
+                return None;
+            }
+            files.first().copied()
         } else {
             self.open_socket(plan.fd)
         };
@@ -92,12 +96,17 @@ impl World<'_> {
             self.give_up("a send of what reads have put into memory");
             return May::default();
         }
-        let table_at = self.state.rings[usize::from(self.request(id).ring.0)].changed_at;
-        if plan.is_fixed() && self.request(id).late && table_at > self.request(id).born_at {
-            self.give_up("a table that changed while a request was queued");
-            return May::default();
+        let (is_async, late) = (self.request(id).is_async, self.request(id).late);
+        if (plan.is_fixed() || plan.fixed_file) && (is_async || late || plan.poll_first) {
+            self.request_mut(id).looks_up = Some(plan.clone());
         }
-        let fault = self.check_registered(id, plan);
+        let mut faults = self.check_registered(id, plan);
+        // what was or will be found in one table is what may come of it
+        let found = faults.iter().any(Option::is_none);
+        faults.sort_unstable();
+        faults.dedup();
+        let mut faults = faults.into_iter().flatten();
+        let fault = if found { None } else { faults.next() };
         let socket = match self.find_socket(id, plan) {
             Some(Ok(socket)) => socket,
             Some(Err(mut may)) => {
@@ -105,6 +114,8 @@ impl World<'_> {
                     self.request_mut(id).socket = socket_of(plan.fd).map(|(socket, _)| socket);
                 }
                 let found = may.errors.iter().all(|(error, _)| error.0 != errno::EBADF);
+                let lacks_file = found && self.may_lack_file(id, plan);
+                may.add_errors(lacks_file.then_some((Errno(errno::EBADF), Rule::SendBadDescriptor)));
                 may.errors.extend(fault.filter(|_| plan.imports_first && found));
                 let closed = socket_of(plan.fd).is_some_and(|(socket, _)| self.ended_since(id, socket).0);
                 if closed && !plan.fixed_file && found {
@@ -114,13 +125,16 @@ impl World<'_> {
             }
             None => return May::default(),
         };
-        let (is_async, late) = (self.request(id).is_async, self.request(id).late);
+        let lacks_file = self.may_lack_file(id, plan);
         if is_async || late {
             self.request_mut(id).socket = Some(socket);
         }
         let mut may = self.try_on(id, socket, plan, fault);
+        self.request_mut(id).imported |= plan.imports_first && !is_async && !self.request(id).is_deferred;
+        may.add_errors(faults);
+        may.add_errors(lacks_file.then_some((Errno(errno::EBADF), Rule::SendBadDescriptor)));
         if late {
-            may.errors.extend(self.errors_since(id, socket));
+            may.add_errors(self.errors_since(id, socket));
         }
         may
     }
@@ -139,7 +153,10 @@ impl World<'_> {
             return may;
         }
         if let Some((error, rule)) = fault {
-            return May::fail(error.0, rule);
+            let unseen = self.unseen_on(socket, id);
+            let full = self.stream(socket).is_some_and(|stream| !stream.is_surely_writable(unseen));
+            let polls = plan.poll_first && !plan.imports_first && full;
+            return May { waiting: polls, ..May::fail(error.0, rule) };
         }
         if plan.long_control {
             return May::fail(errno::ENOBUFS, Rule::MsgControlLength);
@@ -151,100 +168,15 @@ impl World<'_> {
         }
     }
 
-    /// The error of a request that names registered memory which is not there.
-    pub(super) fn check_registered(&self, id: RequestId, plan: &SendPlan) -> Option<(Errno, Rule)> {
-        let ring = usize::from(self.request(id).ring.0);
-        let buffers = &self.state.rings[ring].buffers;
-        if let Some(missing) = plan.missing(buffers) {
-            return Some(missing);
+    /// The error of a request that names registered memory which is not there, for each of the tables in which it may
+    /// have been looked up.
+    pub(super) fn check_registered(&self, id: RequestId, plan: &SendPlan) -> Vec<Option<(Errno, Rule)>> {
+        if !plan.is_fixed() || self.request(id).imported {
+            return vec![None];
         }
-        let index = plan.fixed.filter(|_| !self.request(id).imported)?;
-        if let Err(missing) = buffers.lookup(index) {
-            return Some(missing);
-        }
-        let checks = plan.ranges.iter().map(|(addr, len)| buffers.check(index, *addr, *len, plan.is_vector));
-        let (error, rule) = checks.filter_map(Result::err).next()?;
-        if self.has_fault(Fault::BoundsUnchecked) && rule == Rule::BufRangeInside {
-            return None;
-        }
-        let crosses = plan.ranges.len() > 1 && rule == Rule::BufRangeInside;
-        Some((error, if crosses { Rule::BufVectorInOne } else { rule }))
-    }
-
-    fn try_datagram(&mut self, id: RequestId, socket: SocketId, plan: &SendPlan) -> May {
-        let Some(Socket::Datagrams(queue)) = self.state.sockets.get(usize::from(socket.0)) else {
-            return May::default();
-        };
-        let len = plan.len_bytes();
-        // the checks in the order in which a datagram meets them
-        if len > u64::from(u16::MAX) && queue.longest == UDP4_LONGEST {
-            return May::fail(errno::EMSGSIZE, Rule::DatagramLength);
-        }
-        if !queue.is_connected {
-            return May::fail(errno::EDESTADDRREQ, Rule::DatagramNeedsAddress);
-        }
-        if len > queue.longest {
-            return May::fail(errno::EMSGSIZE, Rule::DatagramLength);
-        }
-        if queue.is_shut && !self.ended_since(id, socket).1 {
-            return May::fail(errno::EPIPE, Rule::SendBrokenPipe);
-        }
-        if plan.corks {
-            self.give_up("MSG_MORE on a datagram socket");
-            return May::default();
-        }
-        let refusal_comes = queue.refusal_comes;
-        let has_device = self.lane(socket).has_device();
-        if let Some(torn) = self.tear(id, plan) {
-            return torn;
-        }
-        let way = self.way_of(id, Some(socket));
-        if let Some(notice) = self.request_mut(id).notice.as_mut().filter(|_| has_device) {
-            // an empty one is a packet as well
-            notice.used = way;
-        }
-        let mut may = May::exactly(len, Rule::DatagramWhole);
-        if self.is_unknown(socket) {
-            // its send buffer may be full
-            may.waiting = plan.retry != Retry::Never;
-            may.errors.extend((!may.waiting).then_some((Errno(errno::EAGAIN), Rule::SendDontwait)));
-        }
-        if refusal_comes {
-            may.errors.push((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
-        }
-        let segments = plan.segments(self.space());
-        let is_async = self.request(id).is_async || self.request(id).late;
-        let user_data = self.request(id).user_data;
-        let mut beside = self.state.beside.clone();
-        if is_async {
-            let chain = self.chain_before(id);
-            let queued = self.datagrams(socket).map_or(&[][..], |queue| &queue.queue);
-            beside = queued.iter().map(|d| d.request).filter(|other| !chain.contains(other)).collect();
-        }
-        if let Some(Socket::Datagrams(queue)) = self.state.sockets.get_mut(usize::from(socket.0))
-            && !has_device
-        {
-            queue.enqueue(id, user_data, segments, len, is_async, &beside);
-        }
-        may
-    }
-
-    /// How a datagram fails whose packet was begun; it goes nowhere.
-    fn tear(&mut self, id: RequestId, plan: &SendPlan) -> Option<May> {
-        let len = plan.len_bytes();
-        let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
-        let fragmented = plan.notice.is_some() && len > 0 && plan.pages() > FRAGMENTS_MAX;
-        let mut may = May::default();
-        // where both are wrong, either is met first
-        may.errors.extend((mapped < len).then_some((Errno(errno::EFAULT), Rule::SendMemoryReadable)));
-        may.errors.extend(fragmented.then_some((Errno(errno::EMSGSIZE), Rule::DatagramFragments)));
-        if may.errors.is_empty() {
-            return None;
-        }
-        if let Some(notice) = &mut self.request_mut(id).notice {
-            notice.used = Used::Untouched;
-        }
-        Some(may)
+        let unchecked = self.has_fault(Fault::BoundsUnchecked);
+        let bounds = |fault: &(Errno, Rule)| unchecked && fault.1 == Rule::BufRangeInside;
+        self.tables_of(id).map(|tables| tables.judge(plan).filter(|fault| !bounds(fault))).collect()
     }
 
     fn has_socket(&self, socket: SocketId) -> bool {
@@ -264,11 +196,7 @@ impl World<'_> {
     fn errors_since(&self, id: RequestId, socket: SocketId) -> Vec<(Errno, Rule)> {
         let mut errors = Vec::new();
         let (closed, broken) = self.ended_since(id, socket);
-        let (is_reset, is_refused) = match self.state.sockets.get(usize::from(socket.0)) {
-            Some(Socket::Stream(stream)) => (stream.connection_is_reset(), false),
-            Some(Socket::Datagrams(queue)) => (false, queue.refusal_comes),
-            Some(Socket::File { .. }) | None => (false, false),
-        };
+        let is_reset = self.stream(socket).is_some_and(Stream::connection_is_reset);
         if closed {
             errors.push((Errno(errno::EBADF), Rule::SendBadDescriptor));
         }
@@ -276,9 +204,6 @@ impl World<'_> {
             errors.extend(after_reset().errors);
         } else if broken {
             errors.push((Errno(errno::EPIPE), Rule::SendBrokenPipe));
-        }
-        if is_refused {
-            errors.push((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
         }
         errors
     }
@@ -308,19 +233,16 @@ impl World<'_> {
         }
         let unseen = self.unseen_on(socket, id);
         if len == 0 {
-            let polls = plan.poll_first && stream.room_for(unseen) != Room::Enough;
+            let polls = plan.poll_first && !stream.is_surely_writable(unseen);
             return May { waiting: polls, ..May::exactly(0, Rule::SendZeroIsZero) };
         }
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
         let (room, comes_to_room) = self.room_at_try(id, socket, plan, mapped);
-        if room == Room::Unknown {
+        if room == Room::Unknown && !comes_to_room {
             self.take_room(socket);
         }
-        if mapped < len
-            && let Some(notice) = &mut self.request_mut(id).notice
-        {
-            // a packet may have been begun before the fault
-            notice.used = Used::Unknown;
+        if mapped < len {
+            self.began_packet(id);
         }
         let mut may = if mapped < len {
             fault(mapped, room, plan)
@@ -328,15 +250,10 @@ impl World<'_> {
             first_try(len, room, plan, self.has_fault(Fault::OneByteShort))
         };
         may.waiting &= !comes_to_room;
+        let polls = plan.poll_first && self.stream(socket).is_some_and(|s| !s.is_surely_writable(unseen));
+        may.waiting |= polls;
         if mapped > 0 {
-            let mut segments = plan.segments(self.space());
-            if self.request(id).late {
-                let born = self.request(id).born.clone();
-                for segment in &mut segments {
-                    let region = segment.region.map(|r| usize::from(r.0));
-                    segment.oldest = region.and_then(|r| born.get(r).copied()).unwrap_or(segment.oldest);
-                }
-            }
+            let segments = self.segments_of(id, plan);
             let send = SocketSend {
                 socket,
                 segments,
@@ -347,20 +264,26 @@ impl World<'_> {
             };
             let ended = self.stream(socket).is_some_and(|s| s.connection != Connection::Open);
             // what was taken before a reset is gone
-            let purged = self.stream(socket).is_some_and(Stream::connection_is_reset);
+            let purged = self.stream(socket).is_some_and(|stream| stream.purged);
             let room = if may.errors.is_empty() && !ended { room } else { Room::Unknown };
             if let Some(notice) = self.request_mut(id).notice.as_mut().filter(|_| purged) {
                 notice.used = Used::Unknown;
             }
             if (may.bytes.is_some() || may.waiting) && !purged {
-                let loose = self.request(id).is_async || self.request(id).late;
+                let timing = match self.request(id) {
+                    request if request.is_async => Timing::Threaded,
+                    request if request.late || polls => Timing::Unknown,
+                    _ => Timing::Now,
+                };
                 let mut beside = std::mem::take(&mut self.state.beside);
                 if self.request(id).late {
                     beside = self.outside_chain(id, socket);
                 }
-                let ahead = self.chain_before(id);
+                // those of its chain that surely took something took it before
+                let mut ahead = self.chain_before(id);
+                ahead.retain(|before| self.request(*before).may.errors.is_empty());
                 let stream = self.stream_mut(socket).expect("looked up above");
-                stream.enqueue(id, send, room, loose, &beside, &ahead);
+                stream.enqueue(id, send, room, timing, &beside, &ahead);
                 if plan.corks {
                     stream.cork(id);
                 }
@@ -375,6 +298,25 @@ impl World<'_> {
         may
     }
 
+    /// The bytes of a send: where it may have been tried before now, with what memory held since its
+    /// submission.
+    pub(super) fn segments_of(&self, id: RequestId, plan: &SendPlan) -> Vec<Segment> {
+        let mut segments = plan.segments(self.space());
+        let request = self.request(id);
+        for segment in segments.iter_mut().filter(|_| request.late) {
+            let born = segment.region.and_then(|r| request.born.get(usize::from(r.0)));
+            segment.oldest = born.copied().unwrap_or(segment.oldest);
+        }
+        segments
+    }
+
+    /// A packet may have been begun before the memory of the request ended.
+    pub(super) fn began_packet(&mut self, id: RequestId) {
+        if let Some(notice) = &mut self.request_mut(id).notice {
+            notice.used = Used::Unknown;
+        }
+    }
+
     fn attach(&mut self, id: RequestId) {
         if let Some(notice) = &mut self.request_mut(id).notice {
             notice.stage = notice.stage.after(NoticeEvent::Attach).unwrap_or(notice.stage);
@@ -382,7 +324,7 @@ impl World<'_> {
     }
 
     /// How many bytes of the ranges can be read before the first that cannot.
-    fn readable(&self, ranges: &[(u64, u64)]) -> u64 {
+    pub(super) fn readable(&self, ranges: &[(u64, u64)]) -> u64 {
         let mut sum = 0;
         for (addr, len) in ranges {
             let prefix = self.space().readable_prefix(*addr, *len);
@@ -442,9 +384,6 @@ fn first_try(len: u64, room: Room, plan: &SendPlan, one_short: bool) -> May {
         (Room::Unknown, Retry::UntilSome) => May { bytes: Some(some), errors: Vec::new(), waiting: true },
     }
 }
-
-/// Pages that one packet can refer to (`MAX_SKB_FRAGS`).
-const FRAGMENTS_MAX: u64 = 17;
 
 #[cfg(test)]
 mod tests {

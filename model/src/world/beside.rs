@@ -5,7 +5,7 @@
 
 use super::World;
 use crate::abi::errno;
-use crate::cqe::Errno;
+use crate::cqe::{Errno, Res};
 use crate::may::Counts;
 use crate::net::{REQUEST_OVERHEAD_BYTES, Room, Stream};
 use crate::prepare::{Retry, SendPlan};
@@ -23,15 +23,49 @@ impl World<'_> {
 
     /// The requests for a socket that are queued behind others or poll first, and may have been tried
     /// unseen.
-    pub(super) fn queued_on(&self, socket: SocketId) -> impl Iterator<Item = (RequestId, &Request)> {
+    pub(crate) fn queued_on(&self, socket: SocketId) -> impl Iterator<Item = (RequestId, &Request)> {
         self.state.requests.iter().filter_map(move |(id, request)| {
-            let before = request.before.and_then(|before| self.state.requests.get(&before));
-            let goes_on = |b: &Request| b.phase == Phase::Queued || b.may.bytes.is_some() || b.hard;
-            let may_run = before.map_or(request.polls_first, goes_on);
-            let runs = request.is_async || !self.state.rings[usize::from(request.ring.0)].defers;
             let here = request.socket == Some(socket) || self.plan_socket(request) == Some(socket);
-            (request.phase == Phase::Queued && may_run && runs && here).then_some((*id, request))
+            (request.phase == Phase::Queued && here && self.may_have_begun(request)).then_some((*id, request))
         })
+    }
+
+    /// Whether what becomes of a request may be done without being seen: by another thread, in any call, or with its
+    /// completion outside of the queue.
+    pub(super) fn runs_unseen(&self, request: &Request) -> bool {
+        let ring = &self.state.rings[usize::from(request.ring.0)];
+        request.is_async || !ring.defers || ring.queue.may_wait_outside()
+    }
+
+    /// Whether a queued request may have been tried unseen: one that polls first, or one behind others that may have
+    /// ended so that it went on.
+    pub(super) fn may_have_begun(&self, request: &Request) -> bool {
+        let runs = self.runs_unseen(request);
+        let before = request.before.and_then(|before| self.state.requests.get(&before));
+        let goes_on = |b: &Request| match b.phase {
+            Phase::Queued => self.may_have_begun(b),
+            _ => b.may.bytes.is_some() || b.hard,
+        };
+        runs && before.map_or(request.polls_first, goes_on)
+    }
+
+    /// Whether a datagram to a closed port was, or may have been, sent before the request was tried, so that it may
+    /// report the refusal (`sock_alloc_send_pskb` in `net/core/sock.c`).
+    pub(super) fn may_be_refused(&self, id: RequestId) -> bool {
+        let socket = self.request(id).socket;
+        let Some(queue) = socket.and_then(|socket| self.datagrams(socket)).filter(|q| q.is_refused) else {
+            return false;
+        };
+        let unseen = |socket| self.queued_on(socket).any(|(other, _)| other != id);
+        let others = |socket| self.is_unknown(socket) || unseen(socket);
+        queue.may_report_refusal(id) || socket.is_some_and(others)
+    }
+
+    /// Whether a request that another thread may have tried at any time reports what came of another datagram.
+    pub(super) fn is_refused_late(&self, id: RequestId, res: Res) -> bool {
+        let request = self.request(id);
+        let late = request.is_async || request.late || request.may.waiting;
+        late && res == Res::Err(Errno(errno::ECONNREFUSED)) && self.may_be_refused(id)
     }
 
     /// A send takes the room that was promised to requests of another thread that come to it later.
@@ -49,6 +83,7 @@ impl World<'_> {
                 request.may.errors.push((Errno(errno::EAGAIN), Rule::SendDontwait));
             } else {
                 request.may.waiting |= waits;
+                request.waited |= waits;
             }
         }
     }

@@ -6,6 +6,7 @@ use super::World;
 use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::{Counts, May};
+use crate::prepare::Plan;
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 
@@ -19,7 +20,7 @@ impl World<'_> {
             Phase::Issued => self.is_over(*other),
             Phase::Queued | Phase::Armed => false,
         };
-        let open = |other: &RequestId| *other != id && !is_over(other);
+        let open = |other: &RequestId| *other != id && !is_over(other) && !self.request(*other).has_ended;
         let found: Vec<RequestId> = self.requests_with(ring, target).filter(open).collect();
         let at_any_time = self.request(id).is_async || self.request(id).late;
         let others = found.iter().any(|other| self.cancels(*other).is_some());
@@ -28,11 +29,15 @@ impl World<'_> {
         }
         let Some(found) = found.first().copied() else { return not_found };
         let request = self.request(found);
-        let in_chain = request.before.is_some() && request.phase == Phase::Queued;
-        if in_chain || request.cut {
+        let untried =
+            request.before.is_some() && request.phase == Phase::Queued && !self.may_have_begun(request);
+        if untried || request.cut {
             return not_found;
         }
-        let surely = request.phase == Phase::Armed && !request.is_async;
+        let polls = request.phase == Phase::Queued && request.before.is_none() && self.is_full(request);
+        // deferred work is done in the order in which it came, so another's may be done before what wakes it
+        let woken = request.is_woken && request.may.bytes.is_none() && !self.request(id).waited;
+        let surely = (request.phase == Phase::Armed || polls || woken) && !request.is_async;
         let is_async = request.is_async;
         let taken = self.taken(found);
         if surely {
@@ -40,6 +45,7 @@ impl World<'_> {
             return May::exactly(0, Rule::CancelFound);
         }
         let waits = request.phase == Phase::Armed;
+        self.request_mut(id).misses = waits && is_async;
         self.request_mut(found).canceller = Some(id);
         let mut may = May::exactly(0, Rule::CancelFound);
         if !waits {
@@ -88,11 +94,8 @@ impl World<'_> {
             }
             request.canceller = next;
             match res {
-                Res::Bytes(_) => {
-                    request.may.errors.push((Errno(errno::ECANCELED), Rule::CancelEndsTarget));
-                    request.may_stop_short();
-                }
-                Res::Err(Errno(errno::EALREADY)) => request.may_stop_short(),
+                Res::Bytes(_) | Res::Err(Errno(errno::EALREADY)) => request.may_stop_short(),
+                Res::Err(Errno(errno::ENOENT)) => request.may_be_missed(),
                 Res::Err(_) => {}
             }
         }
@@ -104,15 +107,31 @@ impl World<'_> {
         let defers = self.state.rings[usize::from(request.ring.0)].defers;
         // the end of its socket has woken it, and the work that looks at that is deferred
         let woken = defers && request.waited && request.posted.is_none() && !request.may.errors.is_empty();
-        let done = !request.may.waiting && !request.is_async && request.canceller.is_none();
+        let unseen = request.is_async || request.canceller.is_some() || request.is_woken || woken;
         // what has surely been sent to a read need not have come
-        request.is_read_whole() || done && !woken && request.reads.is_none()
+        request.is_read_whole() || !request.may.waiting && !unseen && request.reads.is_none()
+    }
+
+    /// Whether what a cancel is to end can end so: bytes that were read were taken.
+    pub(super) fn may_have_found(&self, id: RequestId) -> bool {
+        let target =
+            self.state.requests.iter().find(|(_, r)| r.canceller == Some(id) && r.phase != Phase::Done);
+        let Some((target, request)) = target.filter(|_| self.request(id).cancels.is_none()) else {
+            return true;
+        };
+        let read = request.socket.and_then(|s| self.stream(s)?.writer(*target)).map_or(0, |w| w.read);
+        read == 0 || (request.retries && read < request.len_bytes)
     }
 
     /// The request is cancelled: it ends with what was taken of it, or with `ECANCELED`.
     fn mark_cancelled(&mut self, id: RequestId, taken: (u64, u64), canceller: Option<RequestId>) {
+        let (socket, retries) = (self.request(id).socket, self.request(id).retries);
+        if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
+            stream.stop(id, retries);
+        }
         let request = self.request_mut(id);
         request.phase = Phase::Issued;
+        request.plan = None;
         request.canceller = canceller;
         if let Some(read) = &mut request.reads {
             read.cancelled = true;
@@ -140,18 +159,35 @@ impl World<'_> {
     /// The target of a cancel whose result is not known may end cancelled as well.
     pub(super) fn may_be_cancelled(&self, id: RequestId, res: Res) -> bool {
         let request = self.request(id);
-        let cancelled = !request.is_read_whole()
-            && match res {
-                Res::Err(Errno(errno::ECANCELED)) => !request.retries || self.taken(id).0 == 0,
-                // a thread that waits in the send is interrupted
-                Res::Err(Errno(errno::EINTR)) => request.is_async && request.socket.is_some(),
-                Res::Bytes(n) => {
-                    let taken = self.taken(id).1;
-                    (request.retries || request.is_async) && n > 0 && n < request.len_bytes && n <= taken
-                }
-                Res::Err(_) => false,
-            };
-        cancelled && request.canceller.is_some_and(|c| self.state.requests.contains_key(&c))
+        let is_sought = request.canceller.is_some_and(|c| self.state.requests.contains_key(&c));
+        (request.is_found || is_sought) && self.is_stopped(id, res)
+    }
+
+    /// Whether a cancel that finds the request may give it this result.
+    pub(super) fn is_stopped(&self, id: RequestId, res: Res) -> bool {
+        let request = self.request(id);
+        if request.is_read_whole() || request.has_ended && request.may.bytes.is_some() {
+            return false;
+        }
+        match res {
+            Res::Err(Errno(errno::ECANCELED)) => !request.retries || self.taken(id).0 == 0,
+            // a thread that waits in the send is interrupted
+            Res::Err(Errno(errno::EINTR)) => request.is_async && request.socket.is_some(),
+            Res::Bytes(n) => {
+                let taken = self.taken(id).1;
+                (request.retries || request.is_async) && n > 0 && n < request.len_bytes && n <= taken
+            }
+            Res::Err(_) => false,
+        }
+    }
+
+    /// Whether a cancel that is queued behind others may have been tried unseen and have found the request.
+    pub(super) fn may_be_cancelled_unseen(&self, request: &Request) -> bool {
+        let finds = |other: &Request| match other.plan {
+            Some(Plan::Cancel { target }) => target == request.user_data && other.ring == request.ring,
+            _ => false,
+        };
+        self.state.requests.values().any(|other| finds(other) && self.may_have_begun(other))
     }
 
     /// A cancel's result was seen: its target follows.
@@ -169,30 +205,39 @@ impl World<'_> {
         } else {
             let request = self.request_mut(target);
             request.canceller = None;
-            if res == Res::Err(Errno(errno::EALREADY)) && request.phase != Phase::Done {
-                request.may_stop_short();
+            match res {
+                _ if request.phase == Phase::Done => {}
+                Res::Err(Errno(errno::EALREADY)) => request.may_stop_short(),
+                Res::Err(Errno(errno::ENOENT)) => request.may_be_missed(),
+                _ => {}
             }
         }
     }
 
     /// A target's result was seen before its cancel's: that one has found it, or has not.
     pub(super) fn target_ended(&mut self, id: RequestId, res: Res) {
+        let (is_async, cut, len) =
+            (self.request(id).is_async, self.request(id).cut, self.request(id).len_bytes);
         let Some(canceller) = self.request_mut(id).canceller.take() else { return };
-        let is_async = self.request(id).is_async;
         let Some(request) = self.state.requests.get_mut(&canceller) else { return };
         let surely_found = request.may == May::exactly(0, Rule::CancelFound);
         if request.phase == Phase::Done || request.cancels.is_some() || surely_found {
             return;
         }
+        let found = May::exactly(0, Rule::CancelFound);
+        let missing = (Errno(errno::ENOENT), Rule::CancelNotFound);
+        let already = (Errno(errno::EALREADY), Rule::CancelAlready);
+        request.misses = is_async;
         request.may = match res {
-            Res::Err(Errno(errno::ECANCELED)) => May::exactly(0, Rule::CancelFound),
-            Res::Err(Errno(errno::EINTR)) => May::fail(errno::EALREADY, Rule::CancelAlready),
+            Res::Err(Errno(errno::ECANCELED)) if !cut => {
+                May { errors: is_async.then_some(already).into_iter().collect(), ..found }
+            }
+            Res::Err(Errno(errno::EINTR)) => May { errors: vec![already], ..May::default() },
+            // what was taken before it was found
+            Res::Bytes(n) if n < len => May { errors: vec![missing, already], ..found },
             _ => {
-                let mut may = May::fail(errno::ENOENT, Rule::CancelNotFound);
-                if is_async {
-                    may.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
-                }
-                may
+                let errors = [Some(missing), is_async.then_some(already)].into_iter().flatten().collect();
+                May { errors, ..May::default() }
             }
         };
     }

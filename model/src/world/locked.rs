@@ -54,7 +54,7 @@ impl World<'_> {
     /// where there is no limit.
     pub(super) fn lockable(&self, submitting: bool) -> Option<(u64, u64)> {
         let limit = self.locked_most()?;
-        let tables: u64 = self.state.rings.iter().map(|ring| ring.buffers.pages()).sum();
+        let tables: u64 = self.state.rings.iter().map(|ring| ring.tables.buffers.pages()).sum();
         let (mut surely, mut maybe) = (self.rings_locked() + tables, self.state.lingering_pages);
         for (id, request) in self.state.requests.iter().filter(|(_, r)| r.locks_pages > 0) {
             let pages = u64::from(request.locks_pages);

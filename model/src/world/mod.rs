@@ -8,6 +8,7 @@
 mod attempt;
 mod beside;
 mod cancel;
+mod datagram;
 mod finish;
 mod locked;
 mod notify;
@@ -27,7 +28,6 @@ pub use standing::Open;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::buffers::Buffers;
 use crate::cqe::{Res, Usage};
 use crate::deviation::Deviation;
 use crate::memory::{Contents, Generation};
@@ -154,11 +154,9 @@ impl Hits {
 /// One ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ring {
-    pub(crate) buffers: Buffers,
-    /// When its tables changed, in steps begun.
-    pub(crate) changed_at: u32,
-    /// The registered files; `None`: no table.
-    pub(crate) files: Option<Vec<Option<SocketId>>>,
+    pub(crate) tables: register::Tables,
+    /// Tables that it had, each with when it was changed, in steps begun; as far as a request may have used them.
+    pub(crate) former: Vec<(u32, register::Tables)>,
     /// Entries on the queue that no enter has consumed.
     pub(crate) left: VecDeque<Sqe>,
     /// Deferred work runs only in an enter that waits for completions.
@@ -296,8 +294,10 @@ impl<'a> World<'a> {
                     Socket::Stream(stream)
                 }
                 SocketKind::UnixStream => Socket::Stream(Stream::new(room, gated, connected, true)),
-                SocketKind::Udp4 => Socket::Datagrams(Datagrams::new(room, connected, UDP4_LONGEST)),
-                SocketKind::Udp6 => Socket::Datagrams(Datagrams::new(room, connected, UDP6_LONGEST)),
+                SocketKind::Udp4 | SocketKind::Udp6 => {
+                    let longest = if setup.kind == SocketKind::Udp4 { UDP4_LONGEST } else { UDP6_LONGEST };
+                    Socket::Datagrams(Datagrams::new(room, connected, longest, setup.sndbuf_bytes))
+                }
                 SocketKind::NotASocket => Socket::File { is_open: true },
             }
         });

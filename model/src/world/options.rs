@@ -68,7 +68,12 @@ impl World<'_> {
             if request.polls_first && request.is_led_away {
                 results.push(Res::Err(Errno(errno::EAGAIN)));
             }
-            if request.canceller.is_some() {
+            let refused = Res::Err(Errno(errno::ECONNREFUSED));
+            results.extend(Some(refused).filter(|_| self.is_refused_late(id, refused)));
+            if request.misses {
+                results.push(Res::Err(Errno(errno::ENOENT)));
+            }
+            if request.canceller.is_some() || request.is_found || request.is_missed {
                 results.extend([errno::ECANCELED, errno::EINTR].map(|e| Res::Err(Errno(e))));
                 results.extend([1, request.len_bytes.saturating_sub(1)].map(Res::Bytes));
             }
@@ -157,36 +162,50 @@ impl World<'_> {
         }
     }
 
-    /// Requests that may have succeeded unseen, so that the next in their chain was tried.
+    /// Requests that may have ended unseen, so that one behind them in their chain was tried on this socket.
     pub fn hidden(&self, socket: SocketId) -> Vec<Decision> {
-        let candidates = self.state.requests.iter().filter_map(|(id, request)| {
-            let mut behind = request.behind;
-            let mut queued = false;
-            while let Some(next) = behind.and_then(|next| self.state.requests.get(&next)) {
-                queued |= next.phase == Phase::Queued && self.plan_socket(next) == Some(socket);
-                behind = next.behind;
+        let queued = self.state.requests.iter().filter(|(_, request)| {
+            request.phase == Phase::Queued && self.plan_socket(request) == Some(socket)
+        });
+        let mut decisions: Vec<_> = queued.flat_map(|(id, _)| self.hidden_towards(*id, socket)).collect();
+        decisions.sort_unstable();
+        decisions.dedup();
+        decisions
+    }
+
+    /// How the request that keeps a queued one of this socket from being tried may have ended unseen.
+    pub(crate) fn hidden_towards(&self, id: RequestId, socket: SocketId) -> Vec<Decision> {
+        let mut ahead = self.request(id).before;
+        let before = loop {
+            let Some((id, before)) = ahead.and_then(|id| Some((id, self.state.requests.get(&id)?))) else {
+                return Vec::new();
+            };
+            if before.phase != Phase::Queued {
+                break (id, before);
             }
-            let runs = request.is_async || !self.state.rings[usize::from(request.ring.0)].defers;
-            // of one that sends on the same socket something is read before what is behind it
-            let unread = request.socket == Some(socket)
-                && request.may.bytes.is_some_and(|counts| counts.most > 0)
-                && self.stream(socket).is_some_and(|s| s.writer(*id).is_some_and(|w| w.read == 0));
-            let alone = queued && runs && request.phase == Phase::Issued;
-            alone.then_some((*id, unread))
-        });
-        let decisions = candidates.flat_map(|(request, unread)| {
-            let failed = Decision::Proceed { request, failed: true };
-            let succeeded = (!unread).then_some(Decision::Proceed { request, failed: false });
-            succeeded.into_iter().chain([failed])
-        });
+            ahead = before.before;
+        };
+        let (request, before) = before;
+        if !self.runs_unseen(before) {
+            return Vec::new();
+        }
+        // of one that sends on the same socket something is read before what is behind it
+        let unread = before.socket == Some(socket)
+            && before.may.bytes.is_some_and(|counts| counts.most > 0)
+            && self.stream(socket).is_some_and(|s| s.writer(request).is_some_and(|w| w.read == 0));
+        let failed = Decision::Proceed { request, failed: true };
+        let succeeded = (!unread).then_some(Decision::Proceed { request, failed: false });
+        let decisions = succeeded.into_iter().chain([failed]);
         decisions.filter(|decision| self.clone().after(*decision).is_ok()).collect()
     }
 
     pub(super) fn plan_socket(&self, request: &Request) -> Option<SocketId> {
         match request.plan.as_ref()? {
             Plan::Send(plan) if plan.fixed_file => {
-                let files = self.state.rings[usize::from(request.ring.0)].files.as_ref()?;
-                files.get(usize::try_from(plan.fd).ok()?).copied().flatten()
+                let ring = &self.state.rings[usize::from(request.ring.0)];
+                let former = ring.former.iter().rev().filter(|(until, _)| *until > request.born_at);
+                let mut tables = std::iter::once(&ring.tables).chain(former.map(|(_, tables)| tables));
+                tables.find_map(|tables| tables.file(plan.fd))
             }
             Plan::Send(plan) => socket_of(plan.fd).map(|(socket, _)| socket),
             Plan::Nop | Plan::Read(_) | Plan::Cancel { .. } => None,

@@ -65,7 +65,7 @@ impl Queue {
                 self.most = self.entries;
                 self.set_outside(more);
             }
-            Outside::Maybe if self.sure > self.entries => self.outside = Outside::Surely,
+            Outside::Maybe if self.sure > self.entries => self.overflows(),
             Outside::Maybe | Outside::Surely => {}
         }
     }
@@ -78,6 +78,12 @@ impl Queue {
         self.set_outside(more);
     }
 
+    /// Some wait outside; how many were put into the queue before is not known.
+    fn overflows(&mut self) {
+        self.outside = Outside::Surely;
+        self.most = self.entries;
+    }
+
     fn set_outside(&mut self, more: bool) {
         self.outside = match more {
             _ if self.sure > self.entries => Outside::Surely,
@@ -86,9 +92,14 @@ impl Queue {
         };
     }
 
-    /// Whether nothing more stands in the queue.
+    /// Whether completions may wait outside.
+    pub(super) fn may_wait_outside(&self) -> bool {
+        self.outside != Outside::No
+    }
+
+    /// Whether nothing more stands in the queue: while some wait outside, those that come later wait behind them.
     fn is_empty(&self) -> bool {
-        self.outside != Outside::No && self.most == 0
+        self.outside == Outside::Surely && self.most == 0
     }
 
     /// One was taken, which this call surely posted.
@@ -219,7 +230,7 @@ impl World<'_> {
         self.hold_to(fits, Rule::RingOverflowFlag)?;
         let queue = &mut self.state.rings[usize::from(ring.0)].queue;
         match (queue.outside, set) {
-            (Outside::Maybe, true) => queue.outside = Outside::Surely,
+            (Outside::Maybe, true) => queue.overflows(),
             (Outside::Maybe, false) => queue.least = queue.entries.min(queue.sure),
             _ => {}
         }

@@ -75,7 +75,7 @@ impl World<'_> {
     /// The open end of a socket that the descriptor names.
     fn open_end(&self, id: RequestId, plan: &ReadPlan) -> Option<(SocketId, End)> {
         if plan.fixed_file {
-            let files = self.state.rings[usize::from(self.request(id).ring.0)].files.as_ref()?;
+            let files = self.state.rings[usize::from(self.request(id).ring.0)].tables.files.as_ref()?;
             return Some((files.get(usize::try_from(plan.fd).ok()?).copied().flatten()?, End::Near));
         }
         let (socket, end) = socket_of(plan.fd)?;

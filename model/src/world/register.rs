@@ -6,11 +6,43 @@ use super::World;
 use crate::abi::errno;
 use crate::buffers::{Budget, Buffers};
 use crate::cqe::Errno;
+use crate::prepare::{Plan, SendPlan};
 use crate::profile::Feature;
 use crate::program::{Register, RingId, SocketId};
-use crate::request::{Phase, Request};
+use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 use crate::space::Space;
+
+/// What is registered with a ring.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tables {
+    pub(crate) buffers: Buffers,
+    /// The files; `None`: no table.
+    pub(crate) files: Option<Vec<Option<SocketId>>>,
+}
+
+impl Tables {
+    /// The socket that is registered at an index.
+    pub(super) fn file(&self, index: i32) -> Option<SocketId> {
+        self.files.as_ref()?.get(usize::try_from(index).ok()?).copied().flatten()
+    }
+
+    /// The error of a send that names registered memory which is not there.
+    pub(super) fn judge(&self, plan: &SendPlan) -> Option<(Errno, Rule)> {
+        if let Some(missing) = plan.missing(&self.buffers) {
+            return Some(missing);
+        }
+        let index = plan.fixed?;
+        if let Err(missing) = self.buffers.lookup(index) {
+            return Some(missing);
+        }
+        let checks =
+            plan.ranges.iter().map(|(addr, len)| self.buffers.check(index, *addr, *len, plan.is_vector));
+        let (error, rule) = checks.filter_map(Result::err).next()?;
+        let crosses = plan.ranges.len() > 1 && rule == Rule::BufRangeInside;
+        Some((error, if crosses { Rule::BufVectorInOne } else { rule }))
+    }
+}
 
 /// What a call returns: a count, or an errno and its rule.
 type Returned = Result<i64, (Errno, Rule)>;
@@ -20,10 +52,11 @@ impl World<'_> {
         if self.ring_mut(ring).is_none() {
             return;
         }
+        let before = self.state.rings[usize::from(ring.0)].tables.clone();
         let (result, promised) = match what {
             Register::Files(files) => (self.register_files(ring, files), Rule::FilesRegisterOnce),
             Register::UnregisterFiles => {
-                let had = self.state.rings[usize::from(ring.0)].files.take().is_some();
+                let had = self.state.rings[usize::from(ring.0)].tables.files.take().is_some();
                 let result = if had { Ok(0) } else { Err((Errno(errno::ENXIO), Rule::FilesRegisterOnce)) };
                 (result, Rule::FilesRegisterOnce)
             }
@@ -32,49 +65,83 @@ impl World<'_> {
             Register::UpdateBuffers { .. } => (self.change_buffers(ring, what), Rule::BufUpdateCounts),
             Register::UnregisterBuffers => (self.change_buffers(ring, what), Rule::BufUnregisterNeedsTable),
         };
-        if result.is_ok() {
-            self.state.rings[usize::from(ring.0)].changed_at = self.state.begun;
+        if before != self.state.rings[usize::from(ring.0)].tables {
+            self.keep_former(ring, before);
+            self.look_up_again(ring);
         }
         (self.state.returns, self.state.returns_rule) = match result {
             Ok(count) => (Some(count), promised),
             Err((error, rule)) => (Some(-i64::from(error.0)), rule),
         };
-        self.unless_others_look(ring, what);
-    }
-
-    /// Tables that change under requests are not followed everywhere.
-    fn unless_others_look(&mut self, ring: RingId, what: &Register) {
         if matches!(what, Register::UnregisterBuffers | Register::UnregisterFiles)
             && !self.law.profile.has(Feature::UnregisterReturns)
             && self.state.requests.values().any(|r| r.ring == ring)
         {
             self.give_up("a table that is unregistered while requests may use it, which waits for them here");
         }
-        let is_gain = matches!(what, Register::Buffers(_) | Register::SparseBuffers(_) | Register::Files(_));
-        let open = |r: &&mut Request| r.ring == ring && r.phase != Phase::Done && !r.imported;
-        let looks_up = |r: &Request| r.is_async || r.late || r.may.waiting;
-        let mut gained = false;
-        for request in self.state.requests.values_mut().filter(open).filter(|r| looks_up(r)) {
-            gained |= is_gain && (request.is_async || (request.late && request.fixed));
-            if request.fixed && !is_gain && (request.is_async || request.late || request.polls_first) {
-                // when it is tried the table may be another one
-                request.may.errors.push((Errno(errno::EFAULT), Rule::BufIndexFilled));
-            }
-        }
-        if gained || (self.has_async(ring) && matches!(what, Register::UnregisterFiles)) {
-            self.give_up("a table that changes under a request of another thread");
-        }
     }
 
-    fn has_async(&self, ring: RingId) -> bool {
-        self.state.requests.values().any(|r| r.ring == ring && r.is_async && r.phase != Phase::Done)
+    /// Keeps the tables that a ring had, while a request may have used them.
+    fn keep_former(&mut self, ring: RingId, tables: Tables) {
+        let open = self.state.requests.values().filter(|r| r.ring == ring && r.phase != Phase::Done);
+        let oldest = open.map(|request| request.born_at).min();
+        let until = self.state.begun;
+        let former = &mut self.state.rings[usize::from(ring.0)].former;
+        former.push((until, tables));
+        former.retain(|(until, _)| oldest.is_some_and(|oldest| *until > oldest));
+    }
+
+    /// What a request may find where it looks up what is registered: the tables of now, and where it is not known when
+    /// it looked, those since its submission.
+    pub(super) fn tables_of(&self, id: RequestId) -> impl Iterator<Item = &Tables> {
+        let request = self.request(id);
+        let ring = &self.state.rings[usize::from(request.ring.0)];
+        let may_have_used = move |until: u32| request.late && until > request.born_at;
+        let former = ring.former.iter().filter(move |(until, _)| may_have_used(*until));
+        std::iter::once(&ring.tables).chain(former.map(|(_, tables)| tables))
+    }
+
+    /// Whether the registered file that a request names was missing at a time at which it may have been looked up.
+    pub(super) fn may_lack_file(&self, id: RequestId, plan: &SendPlan) -> bool {
+        plan.fixed_file && self.tables_of(id).any(|tables| tables.file(plan.fd).is_none())
+    }
+
+    /// Tables have changed: requests of other threads, and deferred ones, may look them up only now.
+    fn look_up_again(&mut self, ring: RingId) {
+        let open = |r: &Request| r.ring == ring && matches!(r.phase, Phase::Issued | Phase::Armed) && !r.cut;
+        let polls = |r: &Request| r.polls_first && r.may.waiting;
+        let untimed =
+            self.state.requests.iter().filter(|(_, r)| open(r) && (r.is_async || r.is_deferred || polls(r)));
+        for (id, kept) in untimed.map(|(id, r)| (*id, r.looks_up.clone())).collect::<Vec<_>>() {
+            let Some(plan) = kept else { continue };
+            let tables = &self.state.rings[usize::from(ring.0)].tables;
+            let mut errors = Vec::new();
+            // whoever polls first looks up its file before, and its buffer behind that
+            let names_file = plan.fixed_file && (self.request(id).is_async || self.request(id).is_deferred);
+            let missing = names_file && tables.file(plan.fd).is_none();
+            errors.extend(missing.then_some((Errno(errno::EBADF), Rule::SendBadDescriptor)));
+            errors.extend(tables.judge(&plan).filter(|_| !self.request(id).imported));
+            let other = names_file && !missing && tables.file(plan.fd) != self.request(id).socket;
+            let request = self.request_mut(id);
+            let hopeless = request.may.bytes.is_none() && !request.may.waiting;
+            if (errors.is_empty() && hopeless) || (other && request.socket.is_none()) {
+                request.late = true;
+                request.phase = Phase::Queued;
+                request.plan = Some(Plan::Send(plan));
+                self.try_first(id);
+            } else if other {
+                self.give_up("a registered file that may be either of two sockets");
+            } else {
+                request.may.add_errors(errors);
+            }
+        }
     }
 
     fn register_files(&mut self, ring: RingId, files: &[Option<u16>]) -> Returned {
         let closed = |index: &u16| self.is_closed(SocketId(*index));
         let any_closed = files.iter().flatten().any(closed);
         let sockets = self.law.program.sockets.len();
-        let table = &mut self.state.rings[usize::from(ring.0)].files;
+        let table = &mut self.state.rings[usize::from(ring.0)].tables.files;
         if table.is_some() {
             return Err((Errno(errno::EBUSY), Rule::FilesRegisterOnce));
         }
@@ -97,7 +164,7 @@ impl World<'_> {
     fn change_buffers(&mut self, ring: RingId, what: &Register) -> Returned {
         let lockable = self.lockable(false);
         let gives_back = !self.state.requests.values().any(|request| request.ring == ring);
-        let table = &self.state.rings[usize::from(ring.0)].buffers;
+        let table = &self.state.rings[usize::from(ring.0)].tables.buffers;
         let call = |pages| {
             let mut after = table.clone();
             let result = change(&mut after, what, self.space(), Budget { pages, gives_back });
@@ -110,7 +177,7 @@ impl World<'_> {
             (Register::UpdateBuffers { offset, .. }, Ok(count)) => table.pages_of_slots(*offset, count),
             _ => 0,
         };
-        self.state.rings[usize::from(ring.0)].buffers = after;
+        self.state.rings[usize::from(ring.0)].tables.buffers = after;
         if !gives_back {
             self.state.lingering_pages += freed;
         }

@@ -30,7 +30,8 @@ impl World<'_> {
             let done = self.state.requests.get(&before).is_none_or(|b| b.phase == Phase::Done);
             self.hold_to(done, Rule::LinkOrder)?;
         }
-        if request.phase == Phase::Queued {
+        let cancelled = res == Res::Err(Errno(errno::ECANCELED)) && self.may_be_cancelled(id, res);
+        if request.phase == Phase::Queued && !(request.before.is_none() && cancelled) {
             // behind a member of its chain that is not known to have succeeded
             self.refuse(Rule::LinkStartsAfterResult)?;
         }
@@ -44,7 +45,8 @@ impl World<'_> {
         match request.may.judge(res) {
             Ok(rule) => self.hit(rule),
             Err(_) if self.may_be_cancelled(id, res) => self.hit(Rule::CancelEndsTarget),
-            Err(rule) if is_polled_elsewhere(request, res) => self.hold_to(!self.law.contract, rule)?,
+            Err(_) if self.is_refused_late(id, res) => self.hit(Rule::DatagramRefused),
+            Err(rule) if self.deviates(id, res).is_some() => self.hold_to(!self.law.contract, rule)?,
             Err(rule) => {
                 let rule = self.rule_of_read(id, self.unlocked_rule(request, res).unwrap_or(rule));
                 self.refuse(rule)?;
@@ -52,6 +54,9 @@ impl World<'_> {
         }
         self.judge_read_count(id, res)?;
         self.judge_turn(request)?;
+        if res == Res::Bytes(0) && request.socket.is_none() {
+            self.hold_to(self.may_have_found(id), Rule::CancelFound)?;
+        }
         if request.silent && !request.fails_chain(res) {
             self.refuse(Rule::SkipSuccessIsSilent)?;
         }
@@ -102,17 +107,30 @@ impl World<'_> {
         })
     }
 
+    /// The known deviation by which a request may post a result that it may not.
+    fn deviates(&self, id: RequestId, res: Res) -> Option<Deviation> {
+        let request = self.request(id);
+        let missed = request.misses && res == Res::Err(Errno(errno::ENOENT));
+        let interrupted = request.is_missed && self.is_stopped(id, res);
+        match () {
+            () if is_polled_elsewhere(request, res) => Some(Deviation::PollFirstAsyncAgain),
+            () if missed || interrupted => Some(Deviation::InterruptedNotFound),
+            () => None,
+        }
+    }
+
     /// The request posts its result.
     pub(super) fn complete(&mut self, id: RequestId, res: Res, more: bool) -> Result<(), Rule> {
         self.judge_result(id, res, more)?;
         self.hit(Rule::OneResult);
         let request = self.request(id);
-        if is_polled_elsewhere(request, res) && request.may.judge(res).is_err() {
-            self.met(Deviation::PollFirstAsyncAgain);
+        let is_promised = request.may.judge(res).is_ok() || self.may_be_cancelled(id, res);
+        if let Some(deviation) = self.deviates(id, res).filter(|_| !is_promised) {
+            self.met(deviation);
         }
         let user_data = request.user_data;
-        self.count(user_data, more, false);
         self.take_from_queue(id, true);
+        self.count(user_data, more, false);
         self.conclude(id, res);
         Ok(())
     }
@@ -187,10 +205,15 @@ impl World<'_> {
         } else if next_phase == Some(Phase::Queued) {
             self.hit(Rule::LinkGoesOn);
             let ring = usize::from(self.request(next).ring.0);
-            let waited = waited || self.state.rings[ring].defers;
+            let defers = self.state.rings[ring].defers;
             let request = self.request_mut(next);
-            request.waited |= waited;
+            request.waited |= waited || defers;
+            if defers && silently && !request.is_async {
+                // deferred work comes to it at the next enter
+                return;
+            }
             request.late = true;
+            request.is_deferred = defers;
             self.try_first(next);
         }
     }
@@ -223,7 +246,11 @@ impl World<'_> {
         // what the peer has read of it, and where another's bytes have shown that it ended
         let writer = request.socket.and_then(|socket| self.stream(socket)?.writer(id));
         let (read, ended) = writer.map_or((0, None), |w| (w.read, w.closed.then_some(w.accepted)));
-        let whole = request.retries || (request.short_is_failure && !request.hard);
+        let stopped = !request.may.errors.is_empty() || request.canceller.is_some() || request.is_found;
+        let whole = match request.hard {
+            true => request.retries && !stopped,
+            false => request.retries || request.short_is_failure,
+        };
         let least = if whole { counts.most } else { counts.least.max(read) };
         let least = least.max(ended.map_or(0, |(least, _)| least));
         let most = counts.most.min(ended.map_or(u64::MAX, |(_, most)| most));
@@ -237,7 +264,10 @@ impl World<'_> {
         request.may.errors.clear();
         request.may.waiting = false;
         request.polls_first = false;
+        (request.has_ended, request.is_found, request.is_missed) = (true, false, false);
         let socket = request.socket;
+        // whoever cancels it from now on finds nothing
+        self.target_ended(id, Res::Bytes(least));
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.took_at_least(id, least, most);
         }
@@ -254,20 +284,25 @@ impl World<'_> {
     fn proceed_failed(&mut self, id: RequestId) -> Result<(), Rule> {
         let request = self.request(id);
         let again = Res::Err(Errno(errno::EAGAIN));
-        let may_fail = !request.may.errors.is_empty() || is_polled_elsewhere(request, again);
+        let may_fail = !request.may.errors.is_empty()
+            || is_polled_elsewhere(request, again)
+            || self.may_be_cancelled(id, Res::Err(Errno(errno::ECANCELED)))
+            || self.may_be_cancelled_unseen(request)
+            || self.is_refused_late(id, Res::Err(Errno(errno::ECONNREFUSED)));
+        let tried = matches!(request.phase, Phase::Issued | Phase::Armed);
         let next = request
             .behind
             .filter(|next| self.state.requests.get(next).is_some_and(|next| next.phase == Phase::Queued));
         let read = request.socket.and_then(|s| self.stream(s)?.writer(id)).map_or(0, |w| w.read);
-        let (Some(next), true) =
-            (next, request.hard && may_fail && read == 0 && request.phase == Phase::Issued)
-        else {
+        let (Some(next), true) = (next, request.hard && may_fail && read == 0 && tried) else {
             return Err(Rule::LinkStartsAfterResult);
         };
         let socket = request.socket;
         let request = self.request_mut(id);
+        request.phase = Phase::Issued;
         request.may.bytes = None;
         request.may.waiting = false;
+        request.has_ended = true;
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.settle(id, again);
         }

@@ -145,6 +145,9 @@ impl World<'_> {
     /// An enter that waits for completions: work that waited for it runs.
     fn run_work(&mut self, ring: RingId) {
         self.state.rings[usize::from(ring.0)].worked = self.state.calls;
+        for request in self.state.requests.values_mut().filter(|request| request.ring == ring) {
+            request.is_deferred = false;
+        }
         self.run_deferred(ring);
         let waiting: Vec<RequestId> = self.waiting_on(|request| request.0 == ring);
         for id in waiting {
@@ -152,6 +155,9 @@ impl World<'_> {
         }
         if !self.state.rings[usize::from(ring.0)].defers {
             self.run_deferred(ring);
+        }
+        for request in self.state.requests.values_mut().filter(|request| request.ring == ring) {
+            request.is_woken = false;
         }
     }
 
@@ -219,17 +225,17 @@ impl World<'_> {
     fn peer_resets(&mut self, socket: SocketId) {
         self.ends_mut(socket).reset = self.state.begun;
         if let Some(queue) = self.datagrams_mut(socket) {
-            queue.queue.clear();
-            queue.is_refused = true;
-            return self.fail_waiting(socket, &[(Errno(errno::ECONNREFUSED), Rule::DatagramRefused)]);
+            return queue.close_port();
         }
         let (unknown, declared) = (self.is_unknown(socket), self.lane(socket).is_declared());
         let is_unix = self.stream(socket).is_some_and(|stream| stream.is_unix);
         let broken = vec![(Errno(errno::EPIPE), Rule::SendBrokenPipe)];
         let errors = if is_unix { broken } else { super::attempt::after_reset().errors };
         self.fail_waiting(socket, &errors);
+        // others that were tried unseen may have put bytes before these
+        let others = self.queued_on(socket).any(|(_, request)| request.notice.is_some());
         let Some(stream) = self.stream_mut(socket) else { return };
-        let fates: Vec<_> = stream.writers.iter().map(|w| (w.request, w.holds, w.joined)).collect();
+        let fates: Vec<_> = stream.writers.iter().map(|w| (w.request, w.holds, w.joined || others)).collect();
         stream.reset();
         for (id, holds, joined) in fates {
             let at_end = self.way_at_end(holds, joined);
@@ -237,7 +243,7 @@ impl World<'_> {
                 continue;
             };
             notice.used = match (holds, joined) {
-                _ if unknown => Used::Unknown,
+                _ if unknown || notice.used == Used::Unknown => Used::Unknown,
                 _ if declared => at_end,
                 (Holds::Surely, false) => Used::Untouched,
                 (Holds::Surely, true) => Used::Joined,
@@ -277,7 +283,7 @@ impl World<'_> {
         }
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let request = self.request_mut(id);
-            if request.is_async || request.late {
+            if request.is_async || request.late || request.is_deferred {
                 // the descriptor is looked up when the other thread comes to it
                 request.may.errors.push((Errno(errno::EBADF), Rule::SendBadDescriptor));
             }
@@ -314,12 +320,13 @@ impl World<'_> {
             let taken = self.taken(id);
             let request = self.request_mut(id);
             // where work is deferred, it has not seen yet why it will fail
-            let deferred = defers && request.waited && !request.may.errors.is_empty();
+            let deferred = defers && request.waited && !request.may.errors.is_empty() || request.is_deferred;
             let ends_later = request.may.waiting || request.is_async || request.late || deferred;
             if request.is_read_whole() || !ends_later {
                 continue;
             }
             let waited = std::mem::take(&mut request.may.waiting);
+            request.is_woken |= waited && defers && !request.is_async;
             let tried_again = request.retries && waited;
             if tried_again && taken.1 > 0 {
                 // what was taken before the end is what it reports

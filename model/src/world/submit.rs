@@ -85,6 +85,7 @@ impl World<'_> {
             may: May::default(),
             notice: None,
             plan: None,
+            looks_up: None,
             socket: None,
             reads: None,
             fills: Vec::new(),
@@ -100,6 +101,11 @@ impl World<'_> {
             is_async: sqe.flags & sqe_flag::ASYNC != 0,
             is_led_away: false,
             canceller: self.cancel_of(ring, sqe.user_data),
+            is_found: false,
+            is_missed: false,
+            misses: false,
+            has_ended: false,
+            is_woken: false,
             cancels: None,
             polls_first: false,
             born: Vec::new(),
@@ -112,6 +118,7 @@ impl World<'_> {
             locks_pages,
             late: false,
             read: 0,
+            is_deferred: false,
             waited: false,
             len_bytes: 0,
             lends_from: None,
@@ -134,7 +141,7 @@ impl World<'_> {
                     request.fixed = send.is_fixed();
                     request.lends_from = send.lends_from();
                     request.is_write = send.is_write;
-                    if send.poll_first {
+                    if send.poll_first || request.is_async {
                         request.born.clone_from(&self.state.generations);
                     }
                     request.len_bytes = send.len_bytes();
@@ -177,12 +184,11 @@ impl World<'_> {
     }
 
     fn join(&mut self, chain: &mut Chain, id: RequestId, refused: bool) {
+        let born = self.state.generations.clone();
+        self.request_mut(id).born = born;
         if let Some(last) = chain.members.last() {
             self.request_mut(*last).behind = Some(id);
-            let born = self.state.generations.clone();
-            let request = self.request_mut(id);
-            request.before = Some(*last);
-            request.born = born;
+            self.request_mut(id).before = Some(*last);
         }
         chain.members.push(id);
         chain.failed |= refused;
@@ -220,7 +226,7 @@ impl World<'_> {
             _ => return self.try_first(id),
         };
         if send.imports_first {
-            if self.check_registered(id, &send).is_some() {
+            if self.check_registered(id, &send).iter().any(Option::is_some) {
                 return self.try_first(id);
             }
             self.request_mut(id).imported = true;
@@ -288,9 +294,12 @@ impl World<'_> {
             }
             let before = self.request(id).before.and_then(|before| self.state.requests.get(&before));
             let waited = before.is_some_and(|before| before.waited);
+            let begun = self.state.begun;
             let request = self.request_mut(id);
             // when the one before it was tried is not known, nor then when this one was
-            request.late |= waited || request.polls_first && (defers || request.born_drains != drains);
+            let earlier = !defers && request.born_at < begun;
+            request.late |=
+                waited || earlier || request.polls_first && (defers || request.born_drains != drains);
             request.waited |= waited || defers;
             self.try_first(id);
         }
@@ -311,7 +320,7 @@ impl World<'_> {
     }
 
     /// Whether the socket that a request polls first surely cannot be written.
-    fn is_full(&self, request: &Request) -> bool {
+    pub(super) fn is_full(&self, request: &Request) -> bool {
         let plan = match &request.plan {
             Some(Plan::Send(plan)) if plan.retry != Retry::Never => plan,
             _ => return false,

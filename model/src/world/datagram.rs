@@ -1,0 +1,115 @@
+//! Trying a datagram: what it may come to.
+//!
+//! Source: `udp_sendmsg` in `net/ipv4/udp.c`, `udpv6_sendmsg` in `net/ipv6/udp.c`, `__ip_append_data` in
+//! `net/ipv4/ip_output.c`, 6.18.
+
+use super::{Socket, World};
+use crate::abi::errno;
+use crate::cqe::Errno;
+use crate::may::May;
+use crate::net::UDP4_LONGEST;
+use crate::notice::Used;
+use crate::prepare::{Retry, SendPlan};
+use crate::program::SocketId;
+use crate::request::RequestId;
+use crate::rules::Rule;
+
+impl World<'_> {
+    /// What the first try of a send on a datagram socket may come to.
+    pub(super) fn try_datagram(&mut self, id: RequestId, socket: SocketId, plan: &SendPlan) -> May {
+        let Some(Socket::Datagrams(queue)) = self.state.sockets.get(usize::from(socket.0)) else {
+            return May::default();
+        };
+        let len = plan.len_bytes();
+        // the checks in the order in which a datagram meets them
+        if len > u64::from(u16::MAX) && queue.longest == UDP4_LONGEST {
+            return May::fail(errno::EMSGSIZE, Rule::DatagramLength);
+        }
+        if !queue.is_connected {
+            return May::fail(errno::EDESTADDRREQ, Rule::DatagramNeedsAddress);
+        }
+        if len > queue.longest {
+            return May::fail(errno::EMSGSIZE, Rule::DatagramLength);
+        }
+        if queue.is_shut && !self.ended_since(id, socket).1 {
+            let mut may = May::fail(errno::EPIPE, Rule::SendBrokenPipe);
+            may.add_errors(
+                self.may_be_refused(id).then_some((Errno(errno::ECONNREFUSED), Rule::DatagramRefused)),
+            );
+            return may;
+        }
+        if plan.corks {
+            self.give_up("MSG_MORE on a datagram socket");
+            return May::default();
+        }
+        let has_device = self.lane(socket).has_device();
+        // room for a packet is made, and what is pending reported, before its bytes are read
+        let refused = self.may_be_refused(id).then_some((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
+        let no_room = (Errno(errno::ENOBUFS), Rule::DatagramFragmentsFit);
+        let fits = if has_device { Some(true) } else { queue.fragments_fit(len) };
+        let without_room = (fits != Some(true)).then_some(no_room);
+        if let Some(mut torn) = self.tear(id, plan) {
+            if let Some(notice) =
+                self.request_mut(id).notice.as_mut().filter(|_| refused.or(without_room).is_some())
+            {
+                notice.used = Used::Unknown;
+            }
+            torn.add_errors(refused.into_iter().chain(without_room));
+            return torn;
+        }
+        if fits == Some(false) {
+            let mut may = May { errors: vec![no_room], ..May::default() };
+            may.errors.extend(refused);
+            return may;
+        }
+        let way = self.way_of(id, Some(socket));
+        if let Some(notice) = self.request_mut(id).notice.as_mut().filter(|_| has_device) {
+            // an empty one is a packet as well
+            notice.used = way;
+        }
+        let mut may = May::exactly(len, Rule::DatagramWhole);
+        may.errors.extend(refused);
+        may.errors.extend(without_room);
+        if self.is_unknown(socket) {
+            // its send buffer may be full
+            may.waiting = plan.retry != Retry::Never;
+            may.errors.extend((!may.waiting).then_some((Errno(errno::EAGAIN), Rule::SendDontwait)));
+        }
+        let segments = self.segments_of(id, plan);
+        let is_async = self.request(id).is_async || self.request(id).late;
+        let user_data = self.request(id).user_data;
+        let mut beside = self.state.beside.clone();
+        if is_async {
+            let chain = self.chain_before(id);
+            let queued = self.datagrams(socket).map_or(&[][..], |queue| &queue.queue);
+            beside = queued.iter().map(|d| d.request).filter(|other| !chain.contains(other)).collect();
+        }
+        if let Some(Socket::Datagrams(queue)) = self.state.sockets.get_mut(usize::from(socket.0))
+            && !has_device
+        {
+            queue.enqueue(id, user_data, segments, len, is_async, &beside);
+        }
+        may
+    }
+
+    /// How a datagram fails whose packet was begun; it goes nowhere.
+    fn tear(&mut self, id: RequestId, plan: &SendPlan) -> Option<May> {
+        let len = plan.len_bytes();
+        let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
+        let fragmented = plan.notice.is_some() && len > 0 && plan.pages() > FRAGMENTS_MAX;
+        let mut may = May::default();
+        // where both are wrong, either is met first
+        may.errors.extend((mapped < len).then_some((Errno(errno::EFAULT), Rule::SendMemoryReadable)));
+        may.errors.extend(fragmented.then_some((Errno(errno::EMSGSIZE), Rule::DatagramFragments)));
+        if may.errors.is_empty() {
+            return None;
+        }
+        if let Some(notice) = &mut self.request_mut(id).notice {
+            notice.used = Used::Untouched;
+        }
+        Some(may)
+    }
+}
+
+/// Pages that one packet can refer to (`MAX_SKB_FRAGS`).
+const FRAGMENTS_MAX: u64 = 17;
