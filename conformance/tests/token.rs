@@ -185,7 +185,9 @@ fn a_run_that_the_model_refuses_is_a_page_with_its_token() {
 #[test]
 fn cases_come_out_as_cases() {
     let (mut kept, mut refused) = (0, Vec::new());
-    for found in catalog::all().expect("the cases stand beside this test") {
+    let cases = catalog::all().expect("the cases stand beside this test");
+    // no kernel has mixed sends
+    for found in cases.into_iter().filter(|found| !found.name.starts_with("mixed/")) {
         let loaded = found.read().expect("the cases can be read");
         let lowered = given::lowered(loaded.lowered[0].program.clone());
         match keep("kept/again", &lowered, None, &Profile::v6_18(), STATES_MAX) {
