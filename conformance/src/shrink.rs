@@ -112,7 +112,8 @@ fn drop_ends(best: &mut Program, holds: Holds<'_>) {
         | Step::Miss { socket, .. }
         | Step::ResetPeer { socket }
         | Step::CloseOwn { socket }
-        | Step::ShutdownOwn { socket } => *socket == id,
+        | Step::ShutdownOwn { socket }
+        | Step::Cork { socket, .. } => *socket == id,
         _ => false,
     };
     let last_socket = SocketId(candidate.sockets.len().saturating_sub(1) as u16);

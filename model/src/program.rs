@@ -239,6 +239,13 @@ pub enum Step {
         /// The socket.
         socket: SocketId,
     },
+    /// `TCP_CORK` is set on the near end, or taken away: sends go on as with `MSG_MORE` while it is there.
+    Cork {
+        /// The socket.
+        socket: SocketId,
+        /// It is set.
+        on: bool,
+    },
     /// The caller writes all of the region: its stamps become those of the next generation.
     Rewrite {
         /// The region, which must be stamped.

@@ -129,6 +129,7 @@ pub fn step(program: &Program, step: &Step) -> String {
         Step::ResetPeer { socket: s } => format!("reset {}", socket(*s)),
         Step::CloseOwn { socket: s } => format!("close {}", socket(*s)),
         Step::ShutdownOwn { socket: s } => format!("shutdown {}", socket(*s)),
+        Step::Cork { socket: s, on } => format!("{} {}", if *on { "cork" } else { "uncork" }, socket(*s)),
         Step::Rewrite { region } => {
             let name = program.regions.get(usize::from(region.0)).map_or("?", |r| r.name.as_str());
             format!("rewrite {name}")

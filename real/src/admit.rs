@@ -162,7 +162,8 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
         | Step::Miss { socket, .. }
         | Step::ResetPeer { socket }
         | Step::CloseOwn { socket }
-        | Step::ShutdownOwn { socket } => (None, Some(socket)),
+        | Step::ShutdownOwn { socket }
+        | Step::Cork { socket, .. } => (None, Some(socket)),
         Step::Rewrite { .. } | Step::Settle => (None, None),
     };
     if let Some(ring) = ring.filter(|r| usize::from(r.0) >= program.rings.len()) {
@@ -206,6 +207,9 @@ fn admit_lane_step(step: &Step, lane: Lane) -> Result<(), Skip> {
         Step::ResetPeer { .. } if lane == Lane::IfbUdp => refuse("nobody is there to go".into()),
         Step::CloseOwn { .. } | Step::ShutdownOwn { .. } if lane.is_declared() => {
             refuse("a declared connection whose own end goes could not be ended any more".into())
+        }
+        Step::Cork { .. } if lane.has_device() => {
+            refuse("corks are for connections with a peer that reads".into())
         }
         _ => Ok(()),
     }

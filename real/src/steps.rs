@@ -164,6 +164,12 @@ impl<'a, O: Observer> Scene<'a, O> {
                     unsafe { libc::shutdown(near.as_fd().as_raw_fd(), libc::SHUT_WR) };
                 }
             }
+            Step::Cork { socket, on } => {
+                if let Some(near) = &self.sockets[usize::from(socket.0)].pair.near {
+                    sys::set_option(near.as_fd(), libc::IPPROTO_TCP, libc::TCP_CORK, i32::from(*on))
+                        .map_err(|error| Skip::Told(format!("TCP_CORK: {error}")))?;
+                }
+            }
             Step::Rewrite { region } => self.rewrite(*region),
             Step::Settle => self.settle()?,
         }

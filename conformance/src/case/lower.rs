@@ -171,6 +171,9 @@ impl<'a> Lowering<'a> {
             Step::Shutdown(socket) => {
                 (Do::ShutdownOwn { socket: self.out.names.socket(socket, End::Near)? }, None)
             }
+            Step::Cork(socket, on) => {
+                (Do::Cork { socket: self.out.names.socket(socket, End::Near)?, on: *on }, None)
+            }
             Step::Register(register) => {
                 let ring = self.out.names.ring(register.ring.as_ref())?;
                 let (what, usual) = table::call(register, &self.out.names, &self.memory)?;

@@ -180,6 +180,8 @@ pub enum Step {
     Close(Name),
     /// `shutdown`: the caller stops sending.
     Shutdown(Name),
+    /// `cork` and `uncork`: the caller holds bytes back, or no more.
+    Cork(Name, bool),
     /// `register`, `update` and `unregister`: a table of the ring changes.
     Register(Register),
     /// `lent`: whose the buffer is.

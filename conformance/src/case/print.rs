@@ -224,6 +224,8 @@ pub fn step_words(step: &Step) -> String {
         Step::Reset(peer) => format!("{:<10} {}", "reset", peer.text),
         Step::Close(socket) => format!("{:<10} {}", "close", socket.text),
         Step::Shutdown(socket) => format!("{:<10} {}", "shutdown", socket.text),
+        Step::Cork(socket, true) => format!("{:<10} {}", "cork", socket.text),
+        Step::Cork(socket, false) => format!("{:<10} {}", "uncork", socket.text),
         Step::Register(Register { ring, what, returns }) => {
             let keyword = match what {
                 Table::Buffers(_) | Table::Sparse(_) | Table::Files(_) => "register",

@@ -209,6 +209,7 @@ fn steps(text: &mut String, lowered: &Lowered, number: usize, what: &Step) {
         Step::ResetPeer { socket } => writeln!(text, "    reset_peer({});", socket.0),
         Step::CloseOwn { socket } => writeln!(text, "    close_own({});", socket.0),
         Step::ShutdownOwn { socket } => writeln!(text, "    shutdown_own({});", socket.0),
+        Step::Cork { socket, on } => writeln!(text, "    cork_own({}, {});", socket.0, u8::from(*on)),
         Step::Rewrite { region } => {
             let index = usize::from(region.0);
             let earlier = &lowered.program.steps[..=number];

@@ -485,6 +485,8 @@ static UNUSED void close_own(int id) {
 
 static UNUSED void shutdown_own(int id) { shutdown(socks[id].near, SHUT_WR); }
 
+static UNUSED void cork_own(int id, int on) { option(socks[id].near, IPPROTO_TCP, TCP_CORK, on); }
+
 /* Lets everything go on until nothing is owed, then reads what is still on its way. */
 static UNUSED void settle(void) {
     double end = now_ms() + PATIENCE_MS;

@@ -223,6 +223,7 @@ fn step(program: &Program, names: &Names, step: &Do) -> Result<Step, NoCase> {
         Do::ResetPeer { socket } => Step::Reset(end(socket, End::Far)),
         Do::CloseOwn { socket } => Step::Close(end(socket, End::Near)),
         Do::ShutdownOwn { socket } => Step::Shutdown(end(socket, End::Near)),
+        Do::Cork { socket, on } => Step::Cork(end(socket, End::Near), *on),
         Do::Rewrite { region } => match program.regions.get(usize::from(region.0)) {
             Some(region) => Step::Rewrite(named(&region.name)),
             None => return Err(NoCase::Form("a region that is not there".into())),

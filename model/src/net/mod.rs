@@ -1,5 +1,6 @@
 //! A network in miniature: where the bytes of sends are until a peer has them.
 
+mod cork;
 mod datagram;
 mod stream;
 mod wire;

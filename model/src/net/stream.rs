@@ -80,6 +80,8 @@ pub struct Stream {
     pub wire: Option<Wire>,
     /// The peer is gone, and with it what it had not read.
     pub purged: bool,
+    /// `TCP_CORK` is set.
+    pub is_corked: bool,
 }
 
 impl Stream {
@@ -96,6 +98,7 @@ impl Stream {
             is_unix,
             was_connected: connected,
             purged: false,
+            is_corked: false,
             wire: None,
         }
     }
@@ -116,7 +119,7 @@ impl Stream {
     }
 
     /// What the writers count for.
-    fn waiting(&self) -> u64 {
+    pub(super) fn waiting(&self) -> u64 {
         let charge = |(i, writer): (usize, &Writer)| match &self.wire {
             Some(wire) => self.unacked_charge(i, wire.acked),
             None => writer.charge(),
@@ -285,16 +288,6 @@ impl Stream {
             (self.writers[i].ended, self.writers[i].loose) = (true, false);
         } else {
             self.settle(request, Res::Bytes(0));
-        }
-    }
-
-    /// What was taken of the request need not leave before more comes.
-    pub fn cork(&mut self, request: RequestId) {
-        if let Some(writer) = self.writers.iter_mut().find(|w| w.request == request) {
-            writer.corked = true;
-            if writer.holds == Holds::No {
-                writer.holds = Holds::Maybe;
-            }
         }
     }
 

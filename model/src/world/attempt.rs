@@ -284,7 +284,7 @@ impl World<'_> {
                 ahead.retain(|before| self.request(*before).may.errors.is_empty());
                 let stream = self.stream_mut(socket).expect("looked up above");
                 stream.enqueue(id, send, room, timing, &beside, &ahead);
-                if plan.corks {
+                if plan.corks || stream.is_corked {
                     stream.cork(id);
                 }
                 if !self.request(id).late {

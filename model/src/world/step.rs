@@ -81,6 +81,10 @@ impl World<'_> {
             Step::ResetPeer { socket } => self.peer_resets(*socket),
             Step::CloseOwn { socket } => self.close_own(*socket),
             Step::ShutdownOwn { socket } => self.shut_down(*socket),
+            Step::Cork { socket, on } => match self.stream_mut(*socket) {
+                Some(stream) if !stream.is_unix => stream.set_cork(*on),
+                _ => self.give_up("a cork on what is no TCP socket"),
+            },
             Step::Rewrite { region } => {
                 let Some(generation) = self.state.generations.get_mut(usize::from(region.0)) else {
                     return self.give_up("a region that the program does not have");
