@@ -63,7 +63,7 @@ pub(super) fn elements(addr: u64, count: u64, memory: &impl UserMemory, errors: 
 
 impl SendPlan {
     /// The ranges that are lent; of anything but a mixed send all.
-    pub(super) fn lent(&self) -> impl Iterator<Item = &(u64, u64)> {
+    pub(crate) fn lent(&self) -> impl Iterator<Item = &(u64, u64)> {
         let lent = |i: usize| self.elements.get(i).is_none_or(|e| e.lent);
         self.ranges.iter().enumerate().filter(move |(i, _)| lent(*i)).map(|(_, range)| range)
     }

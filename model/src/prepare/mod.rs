@@ -126,15 +126,6 @@ impl SendPlan {
     pub fn len_bytes(&self) -> u64 {
         self.ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add)
     }
-
-    /// Pages that the ranges touch, each range for itself; of a mixed send, those that are lent.
-    pub fn pages(&self) -> u64 {
-        let touched = |(addr, len): &(u64, u64)| match len {
-            0 => 0,
-            _ => (addr.saturating_add(len - 1)) / abi::PAGE_BYTES - addr / abi::PAGE_BYTES + 1,
-        };
-        self.lent().map(touched).fold(0, u64::saturating_add)
-    }
 }
 
 /// Collects the errors that apply.

@@ -69,7 +69,13 @@ impl World<'_> {
     fn surely_locks(&self, id: RequestId, request: &Request) -> bool {
         let ring = &self.state.rings[usize::from(request.ring.0)];
         let unworked = ring.defers && request.born_call > ring.worked;
-        let waits = matches!(request.phase, Phase::Queued | Phase::Armed);
+        // a member of a chain waits only as long as the one that was tried before it does
+        let mut tried = request;
+        while let (Phase::Queued, Some(before)) = (tried.phase, tried.before) {
+            let Some(before) = self.state.requests.get(&before) else { break };
+            tried = before;
+        }
+        let waits = tried.phase == Phase::Armed || (tried.phase == Phase::Queued && !tried.is_async);
         unworked || waits || self.holds(id) == Holds::Surely
     }
 
