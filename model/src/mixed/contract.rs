@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 use super::entry::{self, NotMixed};
 use super::judge;
 use super::{Memory, MixedSend, Transfer};
-use crate::abi::{PAGE_BYTES, msg, op, sqe_flag};
+use crate::abi::{msg, op, sqe_flag};
 use crate::buffers::{Budget, Buffers};
+use crate::fragments;
 use crate::memory::{Generation, RegionId};
 use crate::net::{UDP4_LONGEST, UDP6_LONGEST};
 use crate::program::{End, Program, Register, RingId, SocketId, SocketKind, SocketState, Step, socket_of};
@@ -75,7 +76,7 @@ pub(super) struct Send {
     pub(super) readable_bytes: u64,
     /// It lends memory that is charged to its user.
     pub(super) is_charged: bool,
-    /// More pages than a datagram has fragments.
+    /// What it lends has more fragments than a datagram.
     pub(super) is_scattered: bool,
 }
 
@@ -99,9 +100,6 @@ pub struct Broken {
     /// What was seen, in words.
     pub got: String,
 }
-
-/// Pages that one datagram can refer to (`MAX_SKB_FRAGS`).
-const FRAGMENTS_MAX: u64 = 17;
 
 impl<'a> Contract<'a> {
     /// Reads a program. The error says what is in it that the contract does not cover.
@@ -240,7 +238,7 @@ impl<'a> Contract<'a> {
     fn send(&self, send: &MixedSend, table: &Buffers) -> Send {
         let space = self.space();
         let (mut pieces, mut readable_bytes, mut whole) = (Vec::new(), 0, true);
-        let (mut is_outside, mut pages) = (false, 0);
+        let mut is_outside = false;
         for segment in send.filled() {
             let (addr, len) = (segment.addr, u64::from(segment.len_bytes));
             let lent = segment.transfer == Transfer::ZeroCopy;
@@ -260,9 +258,6 @@ impl<'a> Contract<'a> {
             if let Memory::Registered(index) = segment.memory {
                 is_outside |= table.check(index, addr, len, false).is_err();
             }
-            if lent {
-                pages += (addr.saturating_add(len - 1)) / PAGE_BYTES - addr / PAGE_BYTES + 1;
-            }
         }
         let near = socket_of(send.fd).filter(|(_, end)| *end == End::Near).map(|(socket, _)| socket);
         let known = near.filter(|socket| usize::from(socket.0) < self.program.sockets.len());
@@ -277,7 +272,7 @@ impl<'a> Contract<'a> {
             is_outside,
             readable_bytes,
             is_charged: send.lent().any(|s| s.memory == Memory::Plain),
-            is_scattered: pages > FRAGMENTS_MAX,
+            is_scattered: !fragments::fit_one_packet(send.lent().map(super::Segment::piece)),
             pieces,
         }
     }

@@ -6,8 +6,9 @@
 
 use std::fmt;
 
-use super::{Memory, MixedSend, Segment};
-use crate::abi::{PAGE_BYTES, UIO_MAXIOV, sqe_flag};
+use super::{Memory, MixedSend, Segment, Transfer};
+use crate::abi::{UIO_MAXIOV, sqe_flag};
+use crate::fragments::{self, Piece};
 use crate::profile::{Feature, Profile};
 
 /// A way to make a mixed send.
@@ -59,9 +60,6 @@ pub enum Missing {
     /// What is to be staged cannot be read.
     Unreadable,
 }
-
-/// Pages that one packet can refer to (`MAX_SKB_FRAGS`).
-const FRAGMENTS_MAX: u64 = 17;
 
 /// What must be staged, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +160,7 @@ impl Lowering {
             }
             Lowering::Linked => return linked(send, datagram),
         };
-        if datagram && fragments(send, staging) > FRAGMENTS_MAX {
+        if datagram && !fragments::fit_one_packet(pieces(send, staging)) {
             return Err(Missing::Fragments);
         }
         Ok(staging)
@@ -208,21 +206,34 @@ fn one_range(send: &MixedSend) -> Option<Segment> {
     (before && !plain_with_headers).then_some(first)
 }
 
-/// Fragments of a packet that carries all of the send: each piece and each page of it is one.
+/// Fragments of the packets that carry what is lent, staged headers included.
 pub fn fragments(send: &MixedSend, staging: Staging) -> u64 {
-    let pages = |s: &Segment| (s.addr + u64::from(s.len_bytes) - 1) / PAGE_BYTES - s.addr / PAGE_BYTES + 1;
-    match staging {
-        Staging::Before(_, start, bytes) => {
-            let end = start + send.len_bytes() - bytes;
-            (end - 1) / PAGE_BYTES - (start - bytes) / PAGE_BYTES + 1
+    fragments::count(pieces(send, staging))
+}
+
+/// What is lent in place of the segments, as far as it lies side by side. The staging area is as good as far
+/// away; what one send stages there crosses a page only where it must.
+fn pieces(send: &MixedSend, staging: Staging) -> Vec<Piece> {
+    let registered = match staging {
+        Staging::None => return send.lent().map(Segment::piece).collect(),
+        Staging::Before(index, start, bytes) => {
+            let (addr, registered) = (start - bytes, index.is_some());
+            return vec![Piece { addr, len_bytes: send.len_bytes(), registered }];
         }
-        Staging::Anywhere(_) | Staging::Inside(..) => {
-            // a slot of the staging area crosses no page unless it is longer than one
-            let staged = send.copied().map(|s| u64::from(s.len_bytes).div_ceil(PAGE_BYTES)).sum::<u64>();
-            staged + send.lent().map(pages).sum::<u64>()
+        Staging::Anywhere(_) => false,
+        Staging::Inside(..) => true,
+    };
+    let mut staged = 0;
+    let piece = |segment: &Segment| {
+        let len_bytes = u64::from(segment.len_bytes);
+        let mut addr = segment.addr;
+        if segment.transfer == Transfer::Copy {
+            addr = staged;
+            staged += len_bytes;
         }
-        Staging::None => send.lent().map(pages).sum(),
-    }
+        Piece { addr, len_bytes, registered }
+    };
+    send.filled().map(piece).collect()
 }
 
 impl fmt::Display for Lowering {

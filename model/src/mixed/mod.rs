@@ -26,6 +26,7 @@ pub mod program;
 pub mod view;
 
 use crate::abi::msg;
+use crate::fragments::Piece;
 
 /// A send of several segments, each copied or lent, from plain or registered memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +74,14 @@ pub enum Transfer {
     Copy,
     /// It is lent until the notification.
     ZeroCopy,
+}
+
+impl Segment {
+    /// Its bytes, if they are lent.
+    pub(crate) fn piece(&self) -> Piece {
+        let registered = self.memory != Memory::Plain;
+        Piece { addr: self.addr, len_bytes: self.len_bytes.into(), registered }
+    }
 }
 
 impl MixedSend {

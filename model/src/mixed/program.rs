@@ -399,7 +399,7 @@ fn others(sqe: &Sqe, ring: RingId, view: &mut View, extra: &mut u64) -> Vec<Sqe>
     cancels
 }
 
-/// A staging area while it is filled: what one send stages crosses no page unless it is longer than one.
+/// A staging area while it is filled: what one send stages crosses as few pages as it can.
 struct Area {
     start: u64,
     next: u64,
@@ -413,7 +413,7 @@ impl Area {
     fn take(&mut self, bytes: u64) -> u64 {
         let from = self.next.next_multiple_of(8);
         let crosses = from / PAGE_BYTES != (from + bytes.max(1) - 1) / PAGE_BYTES;
-        let from = if crosses && bytes <= PAGE_BYTES { ceil(from) } else { from };
+        let from = if crosses { ceil(from) } else { from };
         if bytes > 0 {
             self.next = from + bytes;
         }

@@ -11,6 +11,7 @@ use super::{Errors, SendPlan};
 use crate::abi::{self, UIO_MAXIOV, element_flag, errno};
 use crate::buffers::Buffers;
 use crate::cqe::Errno;
+use crate::fragments::Piece;
 use crate::rules::Rule;
 use crate::space::{Segment, Space, UserMemory, is_user_range};
 
@@ -62,10 +63,14 @@ pub(super) fn elements(addr: u64, count: u64, memory: &impl UserMemory, errors: 
 }
 
 impl SendPlan {
-    /// The ranges that are lent; of anything but a mixed send all.
-    pub(crate) fn lent(&self) -> impl Iterator<Item = &(u64, u64)> {
-        let lent = |i: usize| self.elements.get(i).is_none_or(|e| e.lent);
-        self.ranges.iter().enumerate().filter(move |(i, _)| lent(*i)).map(|(_, range)| range)
+    /// What is lent, in order; of anything but a mixed send all.
+    pub(crate) fn lent(&self) -> impl Iterator<Item = Piece> {
+        self.ranges.iter().enumerate().filter_map(|(i, (addr, len))| {
+            let element = self.elements.get(i);
+            let registered = self.fixed.is_some() || element.is_some_and(|e| e.fixed.is_some());
+            let piece = Piece { addr: *addr, len_bytes: *len, registered };
+            element.is_none_or(|e| e.lent).then_some(piece)
+        })
     }
 
     /// Bytes before the first that is lent, of a mixed send that lends any.

@@ -4,8 +4,9 @@
 //! `net/ipv4/ip_output.c`, 6.18.
 
 use super::{Socket, World};
-use crate::abi::{PAGE_BYTES, errno};
+use crate::abi::errno;
 use crate::cqe::Errno;
+use crate::fragments;
 use crate::may::May;
 use crate::net::UDP4_LONGEST;
 use crate::notice::Used;
@@ -96,7 +97,7 @@ impl World<'_> {
     fn tear(&mut self, id: RequestId, plan: &SendPlan) -> Option<May> {
         let len = plan.len_bytes();
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
-        let fragmented = plan.notice.is_some() && len > 0 && !fits_one_packet(plan);
+        let fragmented = plan.notice.is_some() && len > 0 && !fragments::fit_one_packet(plan.lent());
         let mut may = May::default();
         // where both are wrong, either is met first
         may.errors.extend((mapped < len).then_some((Errno(errno::EFAULT), Rule::SendMemoryReadable)));
@@ -109,35 +110,4 @@ impl World<'_> {
         }
         Some(may)
     }
-}
-
-/// Pieces of memory that one packet can refer to (`MAX_SKB_FRAGS`).
-const FRAGMENTS_MAX: u64 = 17;
-
-/// Whether one packet can refer to all that is lent. What goes on in the page where the piece before it ended
-/// lengthens that piece, unless the memory is registered; a full packet takes nothing more, not even that.
-fn fits_one_packet(plan: &SendPlan) -> bool {
-    let mut fragments = 0;
-    let mut last_end = None;
-    for (addr, len) in plan.lent().filter(|(_, len)| *len > 0) {
-        let (mut at, end) = (*addr, addr.saturating_add(*len));
-        while at < end {
-            // as many pages of one iovec as there are fragments left are taken together
-            let most = FRAGMENTS_MAX - fragments;
-            if most == 0 {
-                return false;
-            }
-            for _ in 0..most {
-                let page_end = (at / PAGE_BYTES + 1) * PAGE_BYTES;
-                let goes_on = last_end == Some(at) && at % PAGE_BYTES != 0;
-                fragments += u64::from(!goes_on || plan.fixed.is_some());
-                at = end.min(page_end);
-                last_end = Some(at);
-                if at == end {
-                    break;
-                }
-            }
-        }
-    }
-    true
 }
