@@ -87,19 +87,14 @@ impl May {
         }
     }
 
-    /// The results worth trying: every error, and of the counts the ends and the classes 1, inside
-    /// and all but one.
-    pub fn classes(&self, whole: u64) -> Vec<Res> {
-        let mut all: Vec<Res> = Vec::new();
-        if let Some(Counts { least, most, .. }) = self.bytes {
-            let mut counts = vec![least, most];
-            counts.extend([0, 1, whole / 2, whole.saturating_sub(1), whole]);
-            counts.retain(|n| (least..=most).contains(n));
-            counts.sort_unstable();
-            counts.dedup();
-            all.extend(counts.into_iter().map(Res::Bytes));
-        }
-        all.extend(self.errors.iter().map(|(e, _)| Res::Err(*e)));
-        all
+    /// The results worth trying, some of them twice: every error, and of the counts the ends and the
+    /// classes 1, inside and all but one.
+    pub fn classes(&self, whole: u64) -> impl Iterator<Item = Res> {
+        let counts = self.bytes.into_iter().flat_map(move |Counts { least, most, .. }| {
+            let several = [most, 0, 1, whole / 2, whole.saturating_sub(1), whole];
+            let others = several.into_iter().filter(move |n| (least..=most).contains(n) && *n != least);
+            std::iter::once(least).chain(others)
+        });
+        counts.map(Res::Bytes).chain(self.errors.iter().map(|(e, _)| Res::Err(*e)))
     }
 }

@@ -106,6 +106,21 @@ impl Region {
         addr >= self.addr && addr.checked_add(len).is_some_and(|end| end <= self.end())
     }
 
+    /// Fills `into` with the bytes from address `at` on, which are zero outside of the region.
+    pub(crate) fn read(&self, id: RegionId, generation: Generation, at: u64, into: &mut [u8]) {
+        if let (Contents::Bytes(bytes), Some(offset)) = (&self.contents, at.checked_sub(self.addr)) {
+            let inside = &bytes.0[..bytes.0.len().min(self.len_bytes as usize)];
+            let known = inside.get(offset as usize..).unwrap_or_default();
+            let (copied, zero) = into.split_at_mut(known.len().min(into.len()));
+            copied.copy_from_slice(&known[..copied.len()]);
+            return zero.fill(0);
+        }
+        for (at, byte) in (at..).zip(into) {
+            let inside = at >= self.addr && at < self.end();
+            *byte = if inside { self.byte(id, generation, at - self.addr) } else { 0 };
+        }
+    }
+
     /// The byte at `offset` in the given generation of region `id`.
     pub fn byte(&self, id: RegionId, generation: Generation, offset: u64) -> u8 {
         match &self.contents {

@@ -159,7 +159,7 @@ fn starts(world: &World<'_>, socket: SocketId) -> Vec<Start> {
         let most = if left > 0 { left } else { u64::MAX };
         all.push(Start { request: writer.request, segment, most, writes: true });
     }
-    for (id, request) in &world.state.requests {
+    for (id, request) in world.state.requests.iter() {
         let Some(Plan::Send(plan)) = request.plan.as_ref().filter(|_| request.phase == Phase::Queued) else {
             continue;
         };

@@ -141,15 +141,15 @@ impl UserMemory for Space<'_> {
         if self.readable_prefix(addr, into.len() as u64) < into.len() as u64 {
             return Err(Fault);
         }
-        for (i, byte) in into.iter_mut().enumerate() {
-            let at = addr + i as u64;
+        let (mut at, mut rest) = (addr, into);
+        while !rest.is_empty() {
+            // a page is of one region
             let (id, region) = self.region_at(at).ok_or(Fault)?;
             let generation = self.generations.get(usize::from(id.0)).copied().unwrap_or_default();
-            *byte = if at >= region.addr && at < region.end() {
-                region.byte(id, generation, at - region.addr)
-            } else {
-                0
-            };
+            let in_page = PAGE_BYTES - at % PAGE_BYTES;
+            let (piece, behind) = rest.split_at_mut(in_page.min(rest.len() as u64) as usize);
+            region.read(id, generation, at, piece);
+            (at, rest) = (at + piece.len() as u64, behind);
         }
         Ok(())
     }

@@ -143,7 +143,7 @@ impl<'a> Walk<'a> {
             _ => ways.push(Way::End),
         }
         if let Some(ring) = waits
-            && (ways.is_empty() || self.world.promises(Some(ring)).is_empty())
+            && (ways.is_empty() || !self.world.owes_anything(ring))
         {
             ways.push(Way::GiveUp);
         }
@@ -290,7 +290,7 @@ impl<'a> Walk<'a> {
     }
 
     fn name(&self, id: RequestId) -> (RingId, u64) {
-        let request = &self.world.state.requests[&id];
+        let request = self.world.request(id);
         (request.ring, request.user_data)
     }
 
@@ -312,8 +312,8 @@ impl<'a> Walk<'a> {
     fn write_runs(&mut self) {
         let Some((socket, _)) = self.runs.first() else { return };
         let socket = *socket;
-        let mut runs = Vec::new();
-        for (_, run) in std::mem::take(&mut self.runs) {
+        let mut runs = Vec::with_capacity(self.runs.len());
+        for (_, run) in self.runs.drain(..) {
             push_run(&mut runs, run);
         }
         let received = Received { socket, runs };

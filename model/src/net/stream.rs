@@ -349,9 +349,9 @@ impl Stream {
 
     /// The peer has read `n` more bytes of `request`.
     pub fn read(&mut self, request: RequestId, n: u64) {
-        let reader = self.writer(request).cloned();
+        let threaded = self.writer(request).map(|w| w.threaded);
         for i in (0..self.writers.len()).rev() {
-            let interleaves = reader.as_ref().is_some_and(|w| self.may_interleave(w, &self.writers[i]));
+            let interleaves = self.is_unix && threaded.is_some_and(|t| t || self.writers[i].threaded);
             let other = &mut self.writers[i];
             let one_try = !other.send.retries && !interleaves;
             if other.request != request && other.is_being_read() && one_try && !other.closed {

@@ -102,7 +102,7 @@ impl World<'_> {
         }
         let mut faults = self.check_registered(id, plan);
         // what was or will be found in one table is what may come of it
-        let found = faults.iter().any(Option::is_none);
+        let found = faults.is_empty() || faults.iter().any(Option::is_none);
         faults.sort_unstable();
         faults.dedup();
         let mut faults = faults.into_iter().flatten();
@@ -169,10 +169,10 @@ impl World<'_> {
     }
 
     /// The error of a request that names registered memory which is not there, for each of the tables in which it may
-    /// have been looked up.
+    /// have been looked up; of none if it names none.
     pub(super) fn check_registered(&self, id: RequestId, plan: &SendPlan) -> Vec<Option<(Errno, Rule)>> {
         if !plan.is_fixed() || self.request(id).imported {
-            return vec![None];
+            return Vec::new();
         }
         let unchecked = self.has_fault(Fault::BoundsUnchecked);
         let bounds = |fault: &(Errno, Rule)| unchecked && fault.1 == Rule::BufRangeInside;

@@ -25,8 +25,9 @@ impl World<'_> {
     /// unseen.
     pub(crate) fn queued_on(&self, socket: SocketId) -> impl Iterator<Item = (RequestId, &Request)> {
         self.state.requests.iter().filter_map(move |(id, request)| {
-            let here = request.socket == Some(socket) || self.plan_socket(request) == Some(socket);
-            (request.phase == Phase::Queued && here && self.may_have_begun(request)).then_some((*id, request))
+            let here = || request.socket == Some(socket) || self.plan_socket(request) == Some(socket);
+            (request.phase == Phase::Queued && here() && self.may_have_begun(request))
+                .then_some((*id, request))
         })
     }
 

@@ -134,6 +134,12 @@ impl World<'_> {
         owed
     }
 
+    /// Whether the kernel owes anything on `ring`, although nobody does anything more.
+    pub(crate) fn owes_anything(&self, ring: RingId) -> bool {
+        let mut here = self.state.requests.iter().filter(|(_, request)| request.ring == ring);
+        here.any(|(id, request)| self.owes(*id, request, false).is_some())
+    }
+
     /// What one request owes although nobody does anything more.
     pub(super) fn owed_by(&self, id: RequestId) -> Option<Promise> {
         let request = self.request(id);

@@ -16,6 +16,7 @@ mod options;
 mod queue;
 mod read;
 mod register;
+mod requests;
 mod result;
 mod standing;
 mod step;
@@ -35,7 +36,7 @@ use crate::mutation::{Fault, Mutation};
 use crate::net::{Datagrams, Stream, UDP4_LONGEST, UDP6_LONGEST, Wire, usual_room};
 use crate::profile::Profile;
 use crate::program::{Lane, Program, RingId, SocketId, SocketKind, SocketState, Until};
-use crate::request::{Request, RequestId};
+use crate::request::RequestId;
 use crate::rules::Rule;
 use crate::space::Space;
 use crate::sqe::Sqe;
@@ -199,7 +200,7 @@ pub(crate) struct State {
     pub(crate) rings: Vec<Ring>,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) generations: Vec<Generation>,
-    pub(crate) requests: BTreeMap<RequestId, Request>,
+    pub(crate) requests: requests::Requests,
     /// The requests of `requests` that may still post, by what their completions carry.
     pub(crate) waiting: BTreeSet<(RingId, u64, RequestId)>,
     pub(crate) next_id: u32,
@@ -305,7 +306,7 @@ impl<'a> World<'a> {
             rings: rings.collect(),
             sockets: sockets.collect(),
             generations: vec![Generation(0); program.regions.len()],
-            requests: BTreeMap::new(),
+            requests: requests::Requests::default(),
             waiting: BTreeSet::new(),
             next_id: 0,
             returns: None,

@@ -37,18 +37,30 @@ impl World<'_> {
 
     /// The completions that may be seen next on `ring`, or on any.
     pub fn completions(&self, ring: Option<RingId>) -> Vec<Decision> {
-        let mut all = Vec::new();
-        for (id, request) in &self.state.requests {
-            if ring.is_none_or(|r| r == request.ring) {
-                self.propose(*id, request, self.is_wide(), &mut all);
-            }
+        let wide = self.is_wide();
+        let here = |request: &Request| ring.is_none_or(|r| r == request.ring);
+        let posts = |request: &Request| here(request) && (wide || self.may_post(request));
+        let (mut all, mut results) = (Vec::new(), Vec::new());
+        for (id, request) in self.state.requests.iter().filter(|(_, request)| posts(request)) {
+            self.propose(*id, request, wide, &mut results, |decision| {
+                let allowed = match decision {
+                    Decision::Complete { request, res, more } => {
+                        self.judge_result(request, res, more).is_ok()
+                    }
+                    Decision::Notify { request, usage } => self.judge_notification(request, usage).is_ok(),
+                    _ => false,
+                };
+                all.extend(allowed.then_some(decision));
+            });
         }
-        all.retain(|decision| match *decision {
-            Decision::Complete { request, res, more } => self.judge_result(request, res, more).is_ok(),
-            Decision::Notify { request, usage } => self.judge_notification(request, usage).is_ok(),
-            _ => false,
-        });
         all
+    }
+
+    /// Whether anything of the request may be the next that is posted; most of those that cannot need not be looked at
+    /// any closer.
+    fn may_post(&self, request: &Request) -> bool {
+        let is_behind = request.phase == Phase::Queued && request.before.is_some();
+        !is_behind && self.judge_turn(request).is_ok()
     }
 
     /// Every completion that could be imagined on `ring`, allowed or not; for tests.
@@ -56,14 +68,23 @@ impl World<'_> {
     pub fn imaginable(&self, ring: RingId) -> Vec<Decision> {
         let mut all = Vec::new();
         for (id, request) in self.state.requests.iter().filter(|(_, r)| r.ring == ring) {
-            self.propose(*id, request, true, &mut all);
+            self.propose(*id, request, true, &mut Vec::new(), |decision| all.push(decision));
         }
         all
     }
 
-    fn propose(&self, id: RequestId, request: &Request, wide: bool, into: &mut Vec<Decision>) {
+    /// Proposes what may be posted of a request; `results` is room to work in.
+    fn propose(
+        &self,
+        id: RequestId,
+        request: &Request,
+        wide: bool,
+        results: &mut Vec<Res>,
+        mut to: impl FnMut(Decision),
+    ) {
         if request.phase != Phase::Done || wide {
-            let mut results = request.may.classes(request.len_bytes);
+            results.clear();
+            results.extend(request.may.classes(request.len_bytes));
             results.extend(self.counts_taken(id, request));
             if request.polls_first && request.is_led_away {
                 results.push(Res::Err(Errno(errno::EAGAIN)));
@@ -86,16 +107,16 @@ impl World<'_> {
             results.sort_unstable();
             results.dedup();
             for res in results {
-                let announces = request.announces(res);
-                into.push(Decision::Complete { request: id, res, more: announces });
+                let announces = request.announces(*res);
+                to(Decision::Complete { request: id, res: *res, more: announces });
                 if wide {
-                    into.push(Decision::Complete { request: id, res, more: !announces });
+                    to(Decision::Complete { request: id, res: *res, more: !announces });
                 }
             }
         }
         if (request.notice.is_some() && request.phase == Phase::Done) || wide {
             for usage in [Usage::Clear, Usage::Copied] {
-                into.push(Decision::Notify { request: id, usage });
+                to(Decision::Notify { request: id, usage });
             }
         }
     }

@@ -141,17 +141,18 @@ impl World<'_> {
         let more = self.may_overflow(ring);
         let call = self.state.calls;
         let mut count = 0;
-        for request in self.state.requests.range_mut(first..).map(|(_, request)| request) {
+        let surely_posts = |request: &Request| {
             let head = request.before.is_none() && !request.cut && !request.late;
             let inline =
                 !request.is_async && !request.polls_first && !request.silent && request.reads.is_none();
             let fails_later = request.is_write && !request.may.errors.is_empty();
             let certain = request.phase == Phase::Issued && request.may.is_certain() && !fails_later;
-            if request.ring == ring && head && inline && certain && request.canceller.is_none() {
-                request.posted = Some(call);
-                count += 1;
-            }
-        }
+            request.ring == ring && head && inline && certain && request.canceller.is_none()
+        };
+        self.state.requests.change(first, surely_posts, |_, request| {
+            request.posted = Some(call);
+            count += 1;
+        });
         self.state.rings[usize::from(ring.0)].queue.post(call, count, more);
     }
 

@@ -155,6 +155,9 @@ impl World<'_> {
 
     /// What has come, or ended, may end reads.
     pub(super) fn wake_reads(&mut self) {
+        if self.state.readers.is_empty() {
+            return;
+        }
         for id in self.state.readers.clone() {
             let Some(read) = self.request(id).reads.filter(|read| !read.cancelled) else { continue };
             match self.read_may(&read) {

@@ -228,7 +228,7 @@ impl World<'_> {
                 next.before = None;
             }
             self.state.waiting.remove(&(ring, user_data, id));
-            self.state.requests.remove(&id);
+            self.state.requests.remove(id);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::mutation::Fault;
 use crate::net::{Connection, Holds, Room};
 use crate::notice::Used;
 use crate::program::{Amount, RingId, SocketId, Step};
-use crate::request::{Event, Phase, RequestId};
+use crate::request::{Event, Phase, Request, RequestId};
 use crate::rules::Rule;
 use crate::trace::RoomReport;
 use crate::{abi::errno, may::Counts};
@@ -126,16 +126,21 @@ impl World<'_> {
     /// What is queued behind a request that surely waits was not tried so far.
     fn note_untried(&mut self) {
         let mut held = BTreeSet::new();
-        for (id, request) in &mut self.state.requests {
+        let mut untried = Vec::new();
+        for (id, request) in self.state.requests.iter() {
             let behind = request.before.is_some_and(|before| held.contains(&before));
             if request.phase == Phase::Queued && behind {
-                request.born_at = self.state.begun;
-                request.born_drains = self.state.drains;
-                request.born.clone_from(&self.state.generations);
                 held.insert(*id);
+                untried.push(*id);
             } else if request.phase == Phase::Armed && !request.is_async {
                 held.insert(*id);
             }
+        }
+        for id in untried {
+            let (begun, drains) = (self.state.begun, self.state.drains);
+            let born = self.state.generations.clone();
+            let request = self.request_mut(id);
+            (request.born_at, request.born_drains, request.born) = (begun, drains, born);
         }
     }
 
@@ -149,9 +154,8 @@ impl World<'_> {
     /// An enter that waits for completions: work that waited for it runs.
     fn run_work(&mut self, ring: RingId) {
         self.state.rings[usize::from(ring.0)].worked = self.state.calls;
-        for request in self.state.requests.values_mut().filter(|request| request.ring == ring) {
-            request.is_deferred = false;
-        }
+        let deferred = |request: &Request| request.ring == ring && request.is_deferred;
+        self.state.requests.change(RequestId(0), deferred, |_, request| request.is_deferred = false);
         self.run_deferred(ring);
         let waiting: Vec<RequestId> = self.waiting_on(|request| request.0 == ring);
         for id in waiting {
@@ -160,9 +164,8 @@ impl World<'_> {
         if !self.state.rings[usize::from(ring.0)].defers {
             self.run_deferred(ring);
         }
-        for request in self.state.requests.values_mut().filter(|request| request.ring == ring) {
-            request.is_woken = false;
-        }
+        let woken = |request: &Request| request.ring == ring && request.is_woken;
+        self.state.requests.change(RequestId(0), woken, |_, request| request.is_woken = false);
     }
 
     fn waiting_on(&self, wanted: impl Fn((RingId, Option<SocketId>)) -> bool) -> Vec<RequestId> {

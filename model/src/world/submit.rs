@@ -155,7 +155,7 @@ impl World<'_> {
             Prepared::NotModelled(what) => self.give_up(what),
         }
         self.state.waiting.insert((ring, request.user_data, id));
-        self.state.requests.insert(id, request);
+        self.state.requests.push(id, request);
         (id, refused)
     }
 
@@ -274,15 +274,18 @@ impl World<'_> {
 
     /// Tries what is queued behind requests that surely succeeded.
     pub(super) fn run_deferred(&mut self, ring: RingId) {
+        if self.ready(ring).next().is_none() {
+            return;
+        }
         let batch = self.state.batch;
         let tried = |(id, request): &(&RequestId, &Request)| **id >= batch || request.phase == Phase::Queued;
         let together: Vec<RequestId> = self.state.requests.iter().filter(tried).map(|(id, _)| *id).collect();
         let defers = self.state.rings[usize::from(ring.0)].defers;
         // where work is deferred, what it queues in turn need not run in the same enter
-        let first_round = if defers { self.ready(ring) } else { Vec::new() };
+        let first_round = if defers { self.ready(ring).collect() } else { Vec::new() };
         let mut next = first_round.iter();
         loop {
-            let ready = if defers { next.next().copied() } else { self.ready(ring).first().copied() };
+            let ready = if defers { next.next().copied() } else { self.ready(ring).next() };
             let Some(id) = ready else { break };
             let drains = self.state.drains;
             // a chain keeps its order whatever else is tried with it
@@ -307,16 +310,19 @@ impl World<'_> {
     }
 
     /// The queued requests of a ring that nothing keeps from being tried.
-    fn ready(&self, ring: RingId) -> Vec<RequestId> {
+    fn ready(&self, ring: RingId) -> impl Iterator<Item = RequestId> {
         let requests = self.state.requests.iter();
-        let ready = requests.filter(|(_, request)| {
+        let ready = requests.filter(move |(_, request)| {
+            if request.ring != ring || request.phase != Phase::Queued {
+                return false;
+            }
             let before = request.before.and_then(|b| self.state.requests.get(&b));
             let known = |before: &Request| !(before.late && self.state.rings[usize::from(ring.0)].defers);
             let free = before.is_none_or(|before| before.surely_goes_on() && known(before));
             let full = request.polls_first && self.is_full(request);
-            request.ring == ring && request.phase == Phase::Queued && free && !full
+            free && !full
         });
-        ready.map(|(id, _)| *id).collect()
+        ready.map(|(id, _)| *id)
     }
 
     /// Whether the socket that a request polls first surely cannot be written.
@@ -330,7 +336,7 @@ impl World<'_> {
         stream.is_some_and(|s| s.room.full && s.connection == Connection::Open)
     }
 
-    pub(super) fn request(&self, id: RequestId) -> &Request {
+    pub(crate) fn request(&self, id: RequestId) -> &Request {
         self.state.requests.get(&id).expect("requests are named only while they live")
     }
 
