@@ -122,10 +122,18 @@ impl Arena {
     /// Leases `len_bytes`, to be written by whoever holds the lease; `None` while there is no room. What an
     /// earlier lease left there is still there.
     pub fn lease(&mut self, len_bytes: usize) -> Option<Lease> {
+        self.lease_behind(0, len_bytes)
+    }
+
+    /// As `lease`, with room for a header of `header_bytes` in front.
+    pub fn lease_behind(&mut self, header_bytes: usize, len_bytes: usize) -> Option<Lease> {
         if self.free_numbers.is_empty() || !self.core.returns.is_empty() {
             self.take_back();
         }
-        self.try_lease(len_bytes)
+        let headroom = round_up(header_bytes, SLOT_BYTES);
+        let mut lease = self.try_lease(headroom.checked_add(len_bytes)?)?;
+        (lease.headroom, lease.at, lease.len_bytes) = (headroom, lease.at + headroom, len_bytes);
+        Some(lease)
     }
 
     fn try_lease(&mut self, len_bytes: usize) -> Option<Lease> {
@@ -137,7 +145,8 @@ impl Arena {
         let at = pool.at + allocation.offset as usize * pool.granule_bytes;
         self.free_numbers.pop();
         self.leased[number as usize] = Some(Leased { allocation, paged });
-        Some(Lease { core: Arc::clone(&self.core), number, at, len_bytes, lost: AtomicBool::new(false) })
+        let core = Arc::clone(&self.core);
+        Some(Lease { core, number, at, headroom: 0, len_bytes, lost: AtomicBool::new(false) })
     }
 
     /// Takes back what was dropped since.
@@ -167,6 +176,14 @@ impl Arena {
             to
         };
         Some(Slot { number, addr: addr.as_ptr() })
+    }
+
+    /// What was staged in a slot.
+    pub(super) fn staged(&self, slot: u32, len_bytes: usize) -> &[u8] {
+        let at = self.aligned + slot as usize * SLOT_BYTES;
+        // SAFETY: slots lie inside the region and are initialised, and only `stage` writes them, with the
+        // arena borrowed exclusively. The kernel only reads.
+        unsafe { slice::from_raw_parts(self.core.memory.base().as_ptr().add(at), len_bytes.min(SLOT_BYTES)) }
     }
 
     /// The slot's bytes are of no use any more, neither here nor to the kernel.
@@ -203,6 +220,8 @@ pub struct Lease {
     core: Arc<Core>,
     number: u32,
     at: usize,
+    /// Bytes before `at` that are its own.
+    headroom: usize,
     len_bytes: usize,
     /// It never goes back.
     lost: AtomicBool,
@@ -217,6 +236,19 @@ impl Lease {
     /// Ends writing: from now on it can be read and sent by many at a time.
     pub fn share(self) -> Shared {
         Shared(Arc::new(self))
+    }
+
+    /// Copies bytes to right before its own: where they begin. `None` if there is no room.
+    pub(super) fn put_before(&mut self, bytes: &[u8]) -> Option<*const u8> {
+        let at = self.at.checked_sub(bytes.len()).filter(|_| bytes.len() <= self.headroom)?;
+        // SAFETY: the headroom lies inside the region and is this lease's, which is held exclusively and not
+        // lent. `bytes` lies elsewhere: no reference to headroom is ever given out.
+        let to = unsafe {
+            let to = self.core.memory.base().add(at);
+            to.copy_from_nonoverlapping(std::ptr::NonNull::from(bytes).cast(), bytes.len());
+            to
+        };
+        Some(to.as_ptr())
     }
 
     /// Nobody knows when the kernel lets go of it: it is never leased again.

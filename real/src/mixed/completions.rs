@@ -3,7 +3,8 @@
 use uringspec_model::abi::errno;
 use uringspec_model::cqe::{Completion, Cqe, Errno, Res, Usage};
 
-use super::connection::{Batch, Connection};
+use super::batch::Batch;
+use super::connection::Connection;
 use super::kernel::Kernel;
 use super::outcome::Outcome;
 use super::requests::Request;
@@ -87,9 +88,8 @@ impl<K: Kernel> Sender<K> {
             if rest && connection.aborts {
                 connection.end_queued(first, sink, |sent_bytes| Outcome::Cancelled { sent_bytes });
             } else if rest && connection.traits.keeps_messages {
-                // a datagram that was cut cannot be made whole
-                let errno = Errno(errno::EMSGSIZE);
-                connection.end_one(first, sink, |sent_bytes| Outcome::Failed { errno, sent_bytes });
+                // a datagram that was cut short cannot be made whole
+                connection.fail(first, span, Errno(errno::EMSGSIZE), sink);
             } else if rest && count == 0 {
                 // a kernel that takes nothing and says nothing would be asked for ever
                 connection.break_off(first, Errno(errno::EIO), sink);
@@ -114,20 +114,32 @@ impl<K: Kernel> Sender<K> {
                 return false;
             }
             match errno.0 {
-                errno::EINTR | errno::EAGAIN => return false,
+                errno::EINTR | errno::EAGAIN => {
+                    connection.send_again(first, span);
+                    return false;
+                }
+                _ if connection.traits.keeps_messages && messages > 1 => {
+                    // one of them may be at fault, or there are no such requests here
+                    let is_unknown = matches!(errno.0, errno::EINVAL | errno::EIO | errno::EOPNOTSUPP);
+                    connection.traits.segments &= !is_unknown;
+                    connection.send_again(first, span);
+                    return true;
+                }
                 errno::EOPNOTSUPP | errno::EINVAL if zero_copy => {
                     connection.traits.zero_copy = false;
+                    connection.send_again(first, span);
                     return true;
                 }
                 errno::ENOMEM | errno::ENOBUFS | errno::EMSGSIZE | errno::EFAULT if zero_copy => {
                     connection.copies_left = copies;
+                    connection.send_again(first, span);
                     return true;
                 }
                 _ => {}
             }
             let its_own = matches!(errno.0, errno::EFAULT | errno::EMSGSIZE | errno::EINVAL | errno::ENOMEM);
             if connection.traits.keeps_messages {
-                connection.end_one(first, sink, |sent_bytes| Outcome::Failed { errno, sent_bytes });
+                connection.fail(first, span, errno, sink);
             } else if its_own && messages > 1 {
                 connection.alone_until = first + span;
             } else {
@@ -169,16 +181,12 @@ impl<K: Kernel> Sender<K> {
 }
 
 impl<S> Connection<S> {
-    /// Ends one message, if it has not.
-    fn end_one(
-        &mut self,
-        number: u64,
-        sink: &mut super::connection::Sink<'_>,
-        outcome: impl FnOnce(u64) -> Outcome,
-    ) {
-        let sent_bytes = self.sent_bytes(number);
-        self.end_message(number, outcome(sent_bytes), sink);
-        self.next = self.next.max(number + 1);
+    /// Datagrams fail, as far as they have not ended.
+    fn fail(&mut self, first: u64, span: u64, errno: Errno, sink: &mut super::connection::Sink<'_>) {
+        for number in first..first + span {
+            let sent_bytes = self.sent_bytes(number);
+            self.end_message(number, Outcome::Failed { errno, sent_bytes }, sink);
+        }
     }
 
     /// The first message from `from` on fails; those behind it are not sent.

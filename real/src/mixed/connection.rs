@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::arena::{Arena, Lease};
+use super::batch::Batch;
 use super::kernel::SocketTraits;
 use super::outcome::{Counters, Event, Outcome, SocketKey, Ticket};
 use super::payload::Payload;
@@ -26,6 +27,8 @@ pub(super) struct Connection<S> {
     base: u64,
     /// The first message with bytes that no request carries.
     pub(super) next: u64,
+    /// Datagrams before `next` that are sent again, each alone.
+    again: VecDeque<u64>,
     pieces: VecDeque<Piece>,
     /// The number of the first of `pieces`, counted like messages.
     pieces_base: u64,
@@ -53,19 +56,19 @@ pub(super) struct Connection<S> {
 }
 
 /// One message.
-struct Message {
+pub(super) struct Message {
     first_piece: u64,
-    pieces: u16,
-    len_bytes: u64,
-    sent_bytes: u64,
+    pub(super) pieces: u16,
+    pub(super) len_bytes: u64,
+    pub(super) sent_bytes: u64,
     /// Requests that refer to it.
     holds: u32,
-    state: State,
-    to: Option<SocketAddr>,
+    pub(super) state: State,
+    pub(super) to: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Queued,
     Handed,
     Ended,
@@ -80,6 +83,16 @@ pub(super) struct Piece {
     pub(super) memory: Held,
 }
 
+impl Piece {
+    /// Bytes of it that are lent; a header that was put right before a payload is not.
+    pub(super) fn lent_bytes(&self) -> u64 {
+        match &self.memory {
+            Held::Lent(payload) => payload.bytes().len() as u64,
+            Held::Slot(_) | Held::Staged(_) | Held::Nothing => 0,
+        }
+    }
+}
+
 // SAFETY: the address is that of bytes which `memory` keeps where they are; slots belong to the arena that the
 // connection's sender owns, and leases and payloads may go to another thread.
 unsafe impl Send for Piece {}
@@ -88,7 +101,7 @@ unsafe impl Send for Piece {}
 pub(super) enum Held {
     Slot(u32),
     /// A copied piece that is too long for a slot.
-    Staged(#[expect(dead_code, reason = "it is held, and dropped")] Lease),
+    Staged(Lease),
     Lent(Payload),
     /// It was given back.
     Nothing,
@@ -101,20 +114,6 @@ pub(super) struct Sink<'a> {
     pub(super) counters: &'a mut Counters,
 }
 
-/// What one request carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Batch {
-    pub(super) first: u64,
-    /// Numbers from `first` on, withdrawn ones among them.
-    pub(super) span: u64,
-    /// Messages that it really carries.
-    pub(super) messages: usize,
-    pub(super) len_bytes: u64,
-    /// All of it lies in the arena.
-    pub(super) in_arena: bool,
-    pub(super) to: Option<SocketAddr>,
-}
-
 impl<S> Connection<S> {
     pub(super) fn new(key: SocketKey, socket: S, traits: SocketTraits) -> Connection<S> {
         Connection {
@@ -124,6 +123,7 @@ impl<S> Connection<S> {
             messages: VecDeque::new(),
             base: 0,
             next: 0,
+            again: VecDeque::new(),
             pieces: VecDeque::new(),
             pieces_base: 0,
             results_owed: 0,
@@ -152,14 +152,12 @@ impl<S> Connection<S> {
     /// Whether a request could be made of what is queued.
     pub(super) fn can_flush(&self) -> bool {
         let free = self.traits.keeps_messages || self.results_owed == 0;
-        free && !self.aborts && self.next < self.end()
+        free && !self.aborts && (self.next < self.end() || !self.again.is_empty())
     }
 
     /// Adds a piece of the message that is being written.
     pub(super) fn add_piece(&mut self, piece: Piece) {
-        if let Held::Lent(_) = piece.memory {
-            self.lent_bytes += piece.len_bytes as u64;
-        }
+        self.lent_bytes += piece.lent_bytes();
         self.pieces.push_back(piece);
     }
 
@@ -169,12 +167,20 @@ impl<S> Connection<S> {
         (self.pieces_base + self.pieces.len() as u64 - end) as usize
     }
 
+    /// The slot in which the last piece of the message that is being written lies, if it lies in one, and its
+    /// bytes.
+    pub(super) fn unfinished_slot(&self) -> Option<(u32, usize)> {
+        let last = self.pieces.back().filter(|_| self.unfinished_pieces() > 0)?;
+        match last.memory {
+            Held::Slot(slot) => Some((slot, last.len_bytes)),
+            Held::Staged(_) | Held::Lent(_) | Held::Nothing => None,
+        }
+    }
+
     /// Takes back the last piece of the message that is being written.
     pub(super) fn take_piece(&mut self) -> Option<Piece> {
         let piece = self.pieces.pop_back()?;
-        if let Held::Lent(_) = piece.memory {
-            self.lent_bytes -= piece.len_bytes as u64;
-        }
+        self.lent_bytes -= piece.lent_bytes();
         Some(piece)
     }
 
@@ -197,55 +203,7 @@ impl<S> Connection<S> {
         number
     }
 
-    /// Collects what the next request carries: `each` gets address and length of every piece.
-    pub(super) fn gather(
-        &self,
-        iovecs_max: usize,
-        bytes_max: u64,
-        mut each: impl FnMut(*const u8, usize),
-    ) -> Batch {
-        let mut batch = Batch { first: self.next, in_arena: true, ..Batch::default() };
-        let mut iovecs = 0;
-        for number in self.next..self.end() {
-            let message = &self.messages[(number - self.base) as usize];
-            if message.state != State::Queued {
-                if batch.messages == 0 {
-                    batch.first = number + 1;
-                } else {
-                    batch.span += 1;
-                }
-                continue;
-            }
-            let alone = number < self.alone_until || self.traits.keeps_messages;
-            let fits = iovecs + usize::from(message.pieces) <= iovecs_max
-                && batch.len_bytes + message.len_bytes - message.sent_bytes <= bytes_max;
-            if batch.messages > 0 && (alone || !fits) {
-                break;
-            }
-            let mut skip = message.sent_bytes;
-            for piece in self.pieces_of(message) {
-                let len = piece.len_bytes as u64;
-                if skip >= len {
-                    skip -= len;
-                    continue;
-                }
-                each(piece.addr.wrapping_add(skip as usize), (len - skip) as usize);
-                skip = 0;
-                iovecs += 1;
-                batch.in_arena &= piece.in_arena;
-            }
-            batch.len_bytes += message.len_bytes - message.sent_bytes;
-            batch.messages += 1;
-            batch.span += 1;
-            batch.to = message.to;
-            if alone {
-                break;
-            }
-        }
-        batch
-    }
-
-    fn pieces_of(&self, message: &Message) -> impl Iterator<Item = &Piece> {
+    pub(super) fn pieces_of(&self, message: &Message) -> impl DoubleEndedIterator<Item = &Piece> {
         let first = (message.first_piece - self.pieces_base) as usize;
         self.pieces.range(first..first + usize::from(message.pieces))
     }
@@ -258,7 +216,7 @@ impl<S> Connection<S> {
                 message.holds += 1;
             }
         }
-        self.next = batch.first + batch.span;
+        self.next = self.next.max(batch.first + batch.span);
         self.results_owed += 1;
         self.requests += 1;
     }
@@ -281,10 +239,29 @@ impl<S> Connection<S> {
                 rest = rest.or(Some(number));
             }
         }
-        if let Some(number) = rest {
+        if let Some(number) = rest.filter(|_| !self.traits.keeps_messages) {
             self.next = self.next.min(number);
         }
         rest.is_some()
+    }
+
+    /// Datagrams of a request that took none of them are sent again, each alone. On a stream that goes without
+    /// saying.
+    pub(super) fn send_again(&mut self, first: u64, span: u64) {
+        if self.traits.keeps_messages {
+            self.again.extend(first..first + span);
+        }
+    }
+
+    /// The next datagram that is sent again.
+    pub(super) fn next_again(&mut self) -> Option<u64> {
+        while let Some(number) = self.again.front().copied() {
+            if self.message_mut(number).is_some_and(|m| m.state == State::Queued) {
+                return Some(number);
+            }
+            self.again.pop_front();
+        }
+        None
     }
 
     /// A message ends, if it has not before.
@@ -309,13 +286,16 @@ impl<S> Connection<S> {
         sink: &mut Sink<'_>,
         mut outcome: impl FnMut(u64) -> Outcome,
     ) {
-        for number in from.max(self.base)..self.end() {
+        // on datagram sockets those that are sent again come before
+        let from = if self.traits.keeps_messages { self.base } else { from.max(self.base) };
+        for number in from..self.end() {
             let Some(message) = self.message_mut(number) else { continue };
             if message.state == State::Queued {
                 let sent_bytes = message.sent_bytes;
                 self.end_message(number, outcome(sent_bytes), sink);
             }
         }
+        self.again.clear();
         self.next = self.end();
     }
 
@@ -352,7 +332,7 @@ impl<S> Connection<S> {
         let (first, count) = self.pieces_at(number);
         for index in first..first + count {
             if let Some(payload) = self.free_piece(index, sink.arena) {
-                sink.counters.lent_bytes -= self.pieces[index].len_bytes as u64;
+                sink.counters.lent_bytes -= payload.bytes().len() as u64;
                 sink.events.push_back(Event::Released(ticket, payload));
             }
         }
@@ -370,7 +350,7 @@ impl<S> Connection<S> {
         match std::mem::replace(&mut piece.memory, Held::Nothing) {
             Held::Slot(slot) => arena.unstage(slot),
             Held::Lent(payload) => {
-                self.lent_bytes -= piece.len_bytes as u64;
+                self.lent_bytes -= payload.bytes().len() as u64;
                 return Some(payload);
             }
             Held::Staged(_) | Held::Nothing => {}
@@ -407,6 +387,11 @@ impl<S> Connection<S> {
         self.message_mut(number).map_or(0, |message| message.sent_bytes)
     }
 
+    /// A message that is there.
+    pub(super) fn message(&self, number: u64) -> &Message {
+        &self.messages[(number - self.base) as usize]
+    }
+
     fn message_mut(&mut self, number: u64) -> Option<&mut Message> {
         let index = number.checked_sub(self.base)?;
         self.messages.get_mut(usize::try_from(index).ok()?)
@@ -426,10 +411,14 @@ impl<S> Connection<S> {
             }
             let (first, count) = self.pieces_at(number);
             for index in first..first + count {
-                if let Held::Lent(payload) = std::mem::replace(&mut self.pieces[index].memory, Held::Nothing)
-                {
-                    sink.counters.lent_bytes -= payload.bytes().len() as u64;
-                    leaked += payload.lose();
+                match std::mem::replace(&mut self.pieces[index].memory, Held::Nothing) {
+                    Held::Lent(payload) => {
+                        sink.counters.lent_bytes -= payload.bytes().len() as u64;
+                        leaked += payload.lose();
+                    }
+                    Held::Staged(lease) => lease.lose(),
+                    // a slot that is not given back is not used again
+                    Held::Slot(_) | Held::Nothing => {}
                 }
             }
         }

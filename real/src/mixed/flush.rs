@@ -2,23 +2,15 @@
 
 use std::io;
 
-use uringspec_model::abi::{errno, msg, op, send_flag};
+use uringspec_model::abi::errno;
 use uringspec_model::cqe::Errno;
-use uringspec_model::profile::{Feature, Profile};
 use uringspec_model::sqe::Sqe;
 
-use super::connection::Batch;
+use super::batch::{Batch, Bounds};
 use super::kernel::Kernel;
 use super::requests::Request;
 use super::sender::Sender;
-
-/// How a batch is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Copy,
-    Plain,
-    Fixed(u16),
-}
+use super::ways::{Way, Ways};
 
 /// Whether something was handed over.
 enum Handed {
@@ -46,8 +38,8 @@ impl<K: Kernel> Sender<K> {
             return Err(io::Error::from_raw_os_error(errno.0.into()));
         }
         let mut handed = false;
-        for _ in 0..self.ready.len() {
-            let Some(index) = self.ready.pop_front() else { break };
+        // each in turn; a stream has one request at a time, a datagram socket goes to the end of the line
+        while let Some(index) = self.ready.pop_front() {
             match self.hand_over(index as usize) {
                 Ok(Handed::Something) => {
                     handed = true;
@@ -96,7 +88,7 @@ impl<K: Kernel> Sender<K> {
         if self.requests.len() >= self.policy.requests_max {
             return Ok(Handed::NoRoom);
         }
-        let Some(connection) = self.connections[index].as_ref().filter(|c| c.can_flush()) else {
+        let Some(connection) = self.connections[index].as_mut().filter(|c| c.can_flush()) else {
             return Ok(Handed::Nothing);
         };
         let Some(socket) = &connection.socket else { return Ok(Handed::Nothing) };
@@ -105,27 +97,40 @@ impl<K: Kernel> Sender<K> {
         let (begins_alone, copies) = (connection.is_quiet(), connection.copies_left > 0);
         let place = self.requests.place();
         let iovecs = self.requests.iovecs(place);
-        let iovecs_max = self.policy.iovecs_max.clamp(1, 1024);
-        let batch = connection.gather(iovecs_max, self.policy.gather_bytes_max, |addr, len| {
+        let (policy, has_buffer) = (&self.policy, self.buffer.is_some());
+        let lends_ranges_only = zero_copy && !copies && self.ways.lends_ranges_only();
+        let is_alone = |in_arena: bool, bytes: u64| {
+            let from = if in_arena && has_buffer { &policy.fixed } else { &policy.plain };
+            lends_ranges_only && from.allow(1, bytes)
+        };
+        let bounds = Bounds {
+            iovecs_max: policy.iovecs_max.clamp(1, 1024),
+            bytes_max: policy.gather_bytes_max,
+            segment_bytes_max: policy.segment_bytes_max,
+            is_alone: &is_alone,
+        };
+        let batch = connection.gather(&bounds, |addr, len| {
             iovecs.push(libc::iovec { iov_base: addr.cast_mut().cast(), iov_len: len });
         });
         if batch.messages == 0 {
             return Ok(Handed::Nothing);
         }
-        let fits = zero_copy && !copies && (is_stream || iovecs.len() < DATAGRAM_IOVECS_MAX);
-        let way = if fits { self.way(&batch) } else { Way::Copy };
-        let header = self.requests.write_header(place, batch.to);
+        let lends = zero_copy && !copies && (is_stream || batch.iovecs < DATAGRAM_IOVECS_MAX);
+        let way = match self.ways.choose(&batch, policy, self.buffer, self.copies_left == 0) {
+            way if lends => way,
+            _ => Ways::copy(&batch),
+        };
+        let at = self.requests.write_header(place, batch.to, batch.segment_bytes);
         let request = Request {
             connection: index as u32,
             batch,
-            is_zero_copy: way != Way::Copy,
+            is_zero_copy: way.is_zero_copy(),
             begins_alone,
             has_result: false,
             since: self.now,
         };
-        let mut sqe = entry(way, self.kernel.profile(), is_stream);
-        (sqe.fd, sqe.addr) = (fd, header);
-        sqe.user_data = self.requests.fill(place, request);
+        let user_data = self.requests.fill(place, request);
+        let sqe = Sqe { fd, user_data, ..self.ways.entry(way, &batch, is_stream, &at) };
         if !self.push(&sqe)? {
             self.requests.free(place);
             return Ok(Handed::NoRoom);
@@ -141,28 +146,13 @@ impl<K: Kernel> Sender<K> {
 
     fn count(&mut self, batch: &Batch, way: Way) {
         self.counters.gathered += batch.messages as u64;
-        match way {
-            Way::Copy => {
-                self.counters.copy_requests += 1;
-                self.copies_left = self.copies_left.saturating_sub(1);
-            }
-            Way::Plain => self.counters.zero_copy_requests += 1,
-            Way::Fixed(_) => {
-                self.counters.zero_copy_requests += 1;
-                self.counters.fixed_requests += 1;
-            }
-        }
-    }
-
-    /// How a batch is sent, by size and by what the kernel has.
-    fn way(&self, batch: &Batch) -> Way {
-        let profile = self.kernel.profile();
-        let fixed = self.buffer.filter(|_| batch.in_arena && profile.has(Feature::SendmsgZcFixed));
-        match fixed {
-            Some(index) if self.policy.fixed.allow(batch.messages, batch.len_bytes) => Way::Fixed(index),
-            None if self.copies_left > 0 || !profile.has(Feature::SendmsgZc) => Way::Copy,
-            None if self.policy.plain.allow(batch.messages, batch.len_bytes) => Way::Plain,
-            Some(_) | None => Way::Copy,
+        self.counters.segmented_requests += u64::from(batch.segment_bytes.is_some());
+        self.counters.fixed_requests += u64::from(way.is_fixed());
+        if way.is_zero_copy() {
+            self.counters.zero_copy_requests += 1;
+        } else {
+            self.counters.copy_requests += 1;
+            self.copies_left = self.copies_left.saturating_sub(1);
         }
     }
 
@@ -198,20 +188,6 @@ impl<K: Kernel> Sender<K> {
 /// (`MAX_SKB_FRAGS`), and a piece that crosses a page is two.
 const DATAGRAM_IOVECS_MAX: usize = 8;
 
-/// The entry of a way, without what it points to.
-fn entry(way: Way, profile: &Profile, is_stream: bool) -> Sqe {
-    let flags = if is_stream { msg::NOSIGNAL | msg::WAITALL } else { msg::NOSIGNAL };
-    let copy = Sqe { opcode: op::SENDMSG, len: 1, op_flags: flags, ..Sqe::default() };
-    let usage = if profile.has(Feature::ReportUsage) { send_flag::REPORT_USAGE } else { 0 };
-    match way {
-        Way::Copy => copy,
-        Way::Plain => Sqe { opcode: op::SENDMSG_ZC, ioprio: usage, ..copy },
-        Way::Fixed(buf_index) => {
-            Sqe { opcode: op::SENDMSG_ZC, ioprio: usage | send_flag::FIXED_BUF, buf_index, ..copy }
-        }
-    }
-}
-
 /// Whether a call may simply be made again.
 fn is_passing(error: &io::Error) -> bool {
     let passing = [errno::EINTR, errno::EAGAIN, errno::EBUSY, errno::ETIME];
@@ -221,46 +197,4 @@ fn is_passing(error: &io::Error) -> bool {
 /// The errno of an I/O error.
 pub(super) fn errno_of(error: &io::Error) -> Errno {
     Errno(error.raw_os_error().and_then(|raw| u16::try_from(raw).ok()).unwrap_or(errno::EIO))
-}
-
-#[cfg(test)]
-mod tests {
-    use uringspec_model::mixed::entry::Headers;
-    use uringspec_model::mixed::lowering::Lowering;
-    use uringspec_model::mixed::plan::lower;
-    use uringspec_model::mixed::{Memory, MixedSend, Segment, Transfer};
-
-    use super::*;
-
-    #[test]
-    fn entries_are_those_of_the_lowerings_that_are_proved() {
-        let profile = Profile::v6_18();
-        let ways = [
-            (Way::Copy, Lowering::Copy, Memory::Plain),
-            (Way::Plain, Lowering::Staged, Memory::Plain),
-            (Way::Fixed(3), Lowering::StagedFixed, Memory::Registered(3)),
-        ];
-        for (way, lowering, memory) in ways {
-            let segment = |addr, len_bytes, memory, transfer| Segment { addr, len_bytes, memory, transfer };
-            let send = MixedSend {
-                user_data: 5,
-                fd: 9,
-                msg: msg::NOSIGNAL | msg::WAITALL,
-                reports: true,
-                segments: vec![
-                    segment(0x1000, 24, Memory::Plain, Transfer::Copy),
-                    segment(0x10_000, 5000, memory, Transfer::ZeroCopy),
-                ],
-                ..MixedSend::default()
-            };
-            let staging = lowering.staging(&send, &profile, false).expect("6.18 has this lowering");
-            let plan = lower(&send, lowering, staging, 0x2000, 100, &mut Headers::at(0x3000));
-            let (fd, user_data, addr) = (send.fd, send.user_data, plan.sqes[0].addr);
-            assert_eq!(
-                plan.sqes,
-                [Sqe { fd, user_data, addr, ..entry(way, &profile, true) }],
-                "{lowering:?}"
-            );
-        }
-    }
 }

@@ -14,6 +14,8 @@ pub struct SocketTraits {
     pub keeps_messages: bool,
     /// Whether zero-copy sends are known there: Internet sockets, not `AF_UNIX`.
     pub zero_copy: bool,
+    /// Whether the kernel cuts a request into datagrams of one length (`UDP_SEGMENT`).
+    pub segments: bool,
 }
 
 /// Takes entries and posts completions.

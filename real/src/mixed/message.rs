@@ -63,7 +63,7 @@ impl<'s, K: Kernel> Message<'s, K> {
 
     /// Adds bytes that are lent: they come back with `Event::Released`.
     pub fn lend(mut self, payload: impl Into<Payload>) -> Self {
-        let payload = payload.into();
+        let mut payload = payload.into();
         let len_bytes = payload.bytes().len();
         let Some(index) = self.room_for(len_bytes) else {
             self.refused.push(payload);
@@ -76,9 +76,25 @@ impl<'s, K: Kernel> Message<'s, K> {
         }
         let in_arena = payload.is_of(&self.sender.arena);
         self.sender.counters.lent_bytes += len_bytes as u64;
-        let (addr, memory) = (payload.addr(), Held::Lent(payload));
-        self.add(index, Piece { addr, len_bytes, in_arena, memory });
+        let before = if in_arena { self.put_before(index, &mut payload) } else { None };
+        let (start, header_bytes) = before.unwrap_or((payload.addr(), 0));
+        let (addr, memory) = (start, Held::Lent(payload));
+        self.add(index, Piece { addr, len_bytes: header_bytes + len_bytes, in_arena, memory });
         self
+    }
+
+    /// Puts the header that was copied last right before a payload that has room for it: where it begins, and
+    /// its bytes.
+    fn put_before(&mut self, index: usize, payload: &mut Payload) -> Option<(*const u8, usize)> {
+        let Payload::Lease(lease) = payload else { return None };
+        let Sender { arena, connections, .. } = &mut *self.sender;
+        let connection = connections.get_mut(index)?.as_mut()?;
+        let (slot, len_bytes) = connection.unfinished_slot()?;
+        let addr = lease.put_before(arena.staged(slot, len_bytes))?;
+        connection.take_piece();
+        arena.unstage(slot);
+        self.len_bytes -= len_bytes as u64;
+        Some((addr, len_bytes))
     }
 
     /// Where it goes, on a datagram socket that is not connected.

@@ -34,14 +34,15 @@
 //! * `arena` leases memory, `payload` is what can be lent;
 //! * `message` writes a message, `sender` is what a caller calls, `policy` its choices as data, `outcome`
 //!   what it tells;
-//! * `connection` knows the messages of one socket, `requests` what is with the kernel; `flush` hands over,
-//!   `completions` takes results, `ending` gives up;
+//! * `connection` knows the messages of one socket, `batch` which of them go together, `ways` how, `requests`
+//!   what is with the kernel; `flush` hands over, `completions` takes results, `ending` gives up;
 //! * `kernel` is what it needs of a kernel: `own_ring` is one, `guest` a ring of the caller's, `simulated` the
 //!   model, with trouble on demand, `recorded` any of them, written down (`translation` gives what is sent
 //!   addresses of its own);
 //! * `memory` and `returns` are what the rest stands on.
 
 mod arena;
+mod batch;
 mod completions;
 mod connection;
 mod ending;
@@ -61,6 +62,7 @@ pub mod returns;
 mod sender;
 mod simulated;
 mod translation;
+mod ways;
 
 pub use arena::{Arena, ArenaSize, Lease, SLOT_BYTES, Shared};
 pub use ending::Closed;
@@ -74,3 +76,4 @@ pub use policy::{CopiedPolicy, Policy, Thresholds};
 pub use recorded::{Recorded, Recording};
 pub use sender::Sender;
 pub use simulated::{Outside, Simulated, SimulatedSocket, Simulation, Trouble};
+pub use ways::lowerings;

@@ -114,6 +114,8 @@ pub struct Counters {
     pub fixed_requests: u64,
     /// Requests that were copied.
     pub copy_requests: u64,
+    /// Requests that the kernel cut into datagrams.
+    pub segmented_requests: u64,
     /// Messages handed over, resumed ones again: over `flushes` it says how much is gathered.
     pub gathered: u64,
     /// Bytes that the kernel took.

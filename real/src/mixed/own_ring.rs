@@ -203,18 +203,25 @@ impl<K: Kernel + AsFd> AsRawFd for Sender<K> {
 pub(super) fn traits_of(socket: BorrowedFd<'_>) -> io::Result<SocketTraits> {
     let domain = option(socket, libc::SO_DOMAIN)?;
     let kind = option(socket, libc::SO_TYPE)?;
+    let is_internet = domain == libc::AF_INET || domain == libc::AF_INET6;
+    let segments = is_internet && kind == libc::SOCK_DGRAM;
     Ok(SocketTraits {
         keeps_messages: kind != libc::SOCK_STREAM,
-        zero_copy: domain == libc::AF_INET || domain == libc::AF_INET6,
+        zero_copy: is_internet,
+        segments: segments && option_of(socket, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok(),
     })
 }
 
 fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<libc::c_int> {
+    option_of(socket, libc::SOL_SOCKET, name)
+}
+
+fn option_of(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut len = size_of::<libc::c_int>() as libc::socklen_t;
     let at = ptr::from_mut(&mut value).cast();
     // SAFETY: `value` has room for the integer that the call writes, and `len` says so.
-    let ret = unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, name, at, &raw mut len) };
+    let ret = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, at, &raw mut len) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 

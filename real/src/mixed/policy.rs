@@ -21,6 +21,10 @@ pub struct Policy {
     pub socket_messages_max: usize,
     /// The most requests that have completions to come; each may post two.
     pub requests_max: usize,
+    /// The longest datagram that may be one of several in a request, where the kernel cuts it
+    /// (`UDP_SEGMENT`): datagrams of one length to one address go together, the last may be shorter. What is
+    /// longer than the path takes is refused, and then sent one by one. 0: never.
+    pub segment_bytes_max: u64,
     /// When a socket is no longer worth zero copy.
     pub copied: CopiedPolicy,
     /// After `ENOMEM` (locked memory) so many requests are copied before zero copy is tried again.
@@ -78,6 +82,7 @@ impl Default for Policy {
             socket_lent_bytes_max: 8 << 20,
             socket_messages_max: 4096,
             requests_max: 1024,
+            segment_bytes_max: 1452,
             copied: CopiedPolicy { window: 64, percent: 95, copies: 1024 },
             copies_after_enomem: 256,
             deadline: None,

@@ -150,7 +150,8 @@ unsafe impl<K: Kernel> Kernel for Recorded<K> {
     }
 
     fn traits(&self, socket: &K::Socket) -> io::Result<SocketTraits> {
-        let traits = self.kernel.traits(socket)?;
+        // the model knows no control messages
+        let traits = SocketTraits { segments: false, ..self.kernel.traits(socket)? };
         let mut log = self.log.0.borrow_mut();
         let kind = match (traits.keeps_messages, traits.zero_copy) {
             (true, _) => SocketKind::Udp4,

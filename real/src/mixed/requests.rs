@@ -1,16 +1,30 @@
 //! The requests that have completions to come, and what their entries point to.
 
+use std::mem::zeroed;
 use std::net::SocketAddr;
 use std::ptr::{self, NonNull};
 
-use super::connection::Batch;
+use super::batch::Batch;
+use super::ways::Targets;
 
 /// What an entry points to. It has an address of its own, since the kernel may read it.
 pub(super) struct Parts {
     header: libc::msghdr,
     pub(super) iovecs: Vec<libc::iovec>,
     name: libc::sockaddr_storage,
+    control: Control,
 }
+
+/// A control message that says into how long pieces a datagram is cut.
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    segment_bytes: u16,
+}
+
+/// `CMSG_LEN` of two bytes, and `CMSG_SPACE`.
+const CONTROL_LEN: usize = size_of::<libc::cmsghdr>() + size_of::<u16>();
+const CONTROL_SPACE: usize = size_of::<Control>();
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +73,9 @@ impl Requests {
         if let Some(index) = self.free.last() {
             return *index;
         }
-        // SAFETY: both are plain integers and pointers, for which zeros are a value.
-        let (header, name) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        let parts = Box::new(Parts { header, iovecs: Vec::new(), name });
+        // SAFETY: all are plain integers and pointers, for which zeros are a value.
+        let (header, name, control) = unsafe { (zeroed(), zeroed(), zeroed()) };
+        let parts = Box::new(Parts { header, iovecs: Vec::new(), name, control });
         let index = self.places.len() as u32;
         let parts = NonNull::from(Box::leak(parts));
         self.places.push(Place { generation: 0, request: None, parts });
@@ -79,8 +93,13 @@ impl Requests {
         &mut parts.iovecs
     }
 
-    /// Writes the message header of a place that is free: its address.
-    pub(super) fn write_header(&mut self, index: u32, to: Option<SocketAddr>) -> u64 {
+    /// Writes the message header of a place that is free: what an entry may point to.
+    pub(super) fn write_header(
+        &mut self,
+        index: u32,
+        to: Option<SocketAddr>,
+        segment_bytes: Option<u16>,
+    ) -> Targets {
         let place = &mut self.places[index as usize];
         assert!(place.request.is_none(), "the kernel may read what a request points to");
         // SAFETY: as in `iovecs`.
@@ -92,11 +111,26 @@ impl Requests {
             }
             None => (ptr::null_mut(), 0),
         };
+        let (control, control_len) = match segment_bytes {
+            Some(segment_bytes) => {
+                let (level, kind) = (libc::SOL_UDP, libc::UDP_SEGMENT);
+                let header = libc::cmsghdr { cmsg_len: CONTROL_LEN, cmsg_level: level, cmsg_type: kind };
+                parts.control = Control { header, segment_bytes };
+                (ptr::from_mut(&mut parts.control).cast(), CONTROL_SPACE)
+            }
+            None => (ptr::null_mut(), 0),
+        };
         parts.header.msg_name = name;
         parts.header.msg_namelen = name_len;
+        parts.header.msg_control = control;
+        parts.header.msg_controllen = control_len;
         parts.header.msg_iov = parts.iovecs.as_mut_ptr();
         parts.header.msg_iovlen = parts.iovecs.len();
-        (&raw const parts.header).expose_provenance() as u64
+        Targets {
+            header: (&raw const parts.header).expose_provenance() as u64,
+            iovecs: parts.iovecs.as_ptr().expose_provenance() as u64,
+            first: parts.iovecs.first().map_or(0, |iovec| iovec.iov_base.expose_provenance() as u64),
+        }
     }
 
     /// The place that `place` found is taken: what the entry carries as user data, below `tag`.

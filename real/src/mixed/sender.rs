@@ -15,6 +15,7 @@ use super::outcome::{Counters, Event, Refusal, Refused, SocketKey, Ticket};
 use super::payload::Payload;
 use super::policy::Policy;
 use super::requests::Requests;
+use super::ways::Ways;
 
 /// Sends messages of copied and lent pieces over a kernel's ring, each with one end.
 ///
@@ -35,6 +36,7 @@ pub struct Sender<K: Kernel> {
     pub(super) events: VecDeque<Event>,
     pub(super) counters: Counters,
     pub(super) policy: Policy,
+    pub(super) ways: Ways,
     /// The arena's index among the registered buffers.
     pub(super) buffer: Option<u16>,
     /// Requests that are copied before memory that is charged is tried again.
@@ -60,6 +62,7 @@ impl<K: Kernel> Sender<K> {
         // the kernel, which is dropped first; what was registered keeps its pages.
         let buffer = unsafe { kernel.register(base, len_bytes) }.ok();
         Ok(Sender {
+            ways: Ways::of(kernel.profile()),
             kernel,
             connections: Vec::new(),
             generations: Vec::new(),
@@ -118,6 +121,13 @@ impl<K: Kernel> Sender<K> {
     /// Leases memory of the arena; `None` while there is no room.
     pub fn lease(&mut self, len_bytes: usize) -> Option<Lease> {
         self.arena.lease(len_bytes)
+    }
+
+    /// As `lease`, with room in front: a header of up to `header_bytes` that is copied right before this
+    /// payload is put there, so that both are one range. That is the cheapest to send, and all that Linux 6.0
+    /// can lend.
+    pub fn lease_behind(&mut self, header_bytes: usize, len_bytes: usize) -> Option<Lease> {
+        self.arena.lease_behind(header_bytes, len_bytes)
     }
 
     /// Begins a message on a socket.
@@ -224,7 +234,7 @@ impl<K: Kernel> Sender<K> {
             match piece.memory {
                 Held::Slot(slot) => self.arena.unstage(slot),
                 Held::Lent(payload) => {
-                    self.counters.lent_bytes -= piece.len_bytes as u64;
+                    self.counters.lent_bytes -= payload.bytes().len() as u64;
                     payloads.push(payload);
                 }
                 Held::Staged(_) | Held::Nothing => {}

@@ -285,6 +285,8 @@ unsafe impl Kernel for Simulated {
         Ok(SocketTraits {
             keeps_messages: matches!(kind, SocketKind::Udp4 | SocketKind::Udp6),
             zero_copy: !matches!(kind, SocketKind::UnixStream),
+            // the model knows no control messages
+            segments: false,
         })
     }
 

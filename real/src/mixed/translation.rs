@@ -56,6 +56,11 @@ pub(super) struct Range {
     pub(super) len_bytes: u64,
 }
 
+/// The address of a range in the program.
+fn address(range: Range) -> u64 {
+    WINDOW_BASE + (u64::from(range.region.0) << 31) + range.offset
+}
+
 /// What stands for what.
 #[derive(Default)]
 pub(super) struct Translation {
@@ -76,27 +81,41 @@ impl Translation {
     /// What the entry names stays readable, and lent bytes as they are, until `over` was called for it, or
     /// `end`.
     pub(super) unsafe fn entry(&mut self, sqe: &Sqe, mut append: impl FnMut(&[u8]) -> u64) -> Sqe {
-        if !matches!(sqe.opcode, op::SENDMSG | op::SENDMSG_ZC) {
-            return *sqe;
-        }
-        let fixed = sqe.opcode == op::SENDMSG_ZC && sqe.ioprio & send_flag::FIXED_BUF != 0;
+        let fixed = sqe.is_zero_copy() && sqe.ioprio & send_flag::FIXED_BUF != 0;
+        let vectorized = sqe.opcode == op::SEND_ZC && sqe.ioprio & send_flag::VECTORIZED != 0;
         let region = if fixed { REGISTERED } else { PLAIN };
-        // SAFETY: the address is that of a message header, which the caller keeps readable.
-        let header = unsafe { ptr::with_exposed_provenance::<libc::msghdr>(sqe.addr as usize).read() };
+        let at = sqe.addr as usize;
+        let (iovecs, count) = match sqe.opcode {
+            op::SENDMSG | op::SENDMSG_ZC => {
+                // SAFETY: the address is that of a message header, which the caller keeps readable.
+                let header = unsafe { ptr::with_exposed_provenance::<libc::msghdr>(at).read() };
+                (header.msg_iov.cast_const(), header.msg_iovlen)
+            }
+            op::SEND_ZC if vectorized => (ptr::with_exposed_provenance(at), sqe.len as usize),
+            op::SEND | op::SEND_ZC => {
+                let base = ptr::with_exposed_provenance::<u8>(at);
+                // SAFETY: the caller keeps the bytes that the entry names readable.
+                let given = unsafe { slice::from_raw_parts(base, sqe.len as usize) };
+                let range = self.place(region, base, given);
+                self.requests.insert(sqe.user_data, vec![range]);
+                return Sqe { addr: address(range), ..*sqe };
+            }
+            _ => return *sqe,
+        };
         let mut words = Vec::new();
         let mut ranges = Vec::new();
-        for index in 0..header.msg_iovlen {
-            // SAFETY: the header's iovecs are readable as well.
-            let iovec = unsafe { header.msg_iov.add(index).read() };
+        for index in 0..count {
+            // SAFETY: the iovecs that the entry or its header names are readable as well.
+            let iovec = unsafe { iovecs.add(index).read() };
             // SAFETY: so are the bytes that they name.
             let given = unsafe { slice::from_raw_parts(iovec.iov_base.cast::<u8>(), iovec.iov_len) };
-            let range = self.place(region, iovec.iov_base.cast(), given);
-            words.extend([WINDOW_BASE + (u64::from(range.region.0) << 31) + range.offset, range.len_bytes]);
+            let range = self.place(region, iovec.iov_base.cast_const().cast(), given);
+            words.extend([address(range), range.len_bytes]);
             ranges.push(range);
         }
         let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
         let iovecs = append(&bytes(&words));
-        let addr = append(&bytes(&[0, 0, iovecs, header.msg_iovlen as u64, 0, 0, 0]));
+        let addr = if vectorized { iovecs } else { append(&bytes(&[0, 0, iovecs, count as u64, 0, 0, 0])) };
         self.requests.insert(sqe.user_data, ranges);
         Sqe { addr, ..*sqe }
     }

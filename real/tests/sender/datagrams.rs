@@ -1,6 +1,7 @@
 //! Datagrams: each message is one, to the peer or to whom it names.
 
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 
 use uringspec_real::mixed::{LocalRing, Outcome, Policy, Sender, Thresholds};
 
@@ -76,4 +77,100 @@ fn a_datagram_that_is_too_long_fails_alone() {
     assert!(matches!(book.ended[&tickets[1]], Outcome::Failed { sent_bytes: 0, .. }), "{:?}", book.ended);
     assert_eq!(book.ended[&tickets[2]], Outcome::Whole);
     assert_eq!(book.released.len(), 3);
+}
+
+/// A connected sender with messages queued, and its peer.
+fn queued(
+    policy: Policy,
+    address: &str,
+    shapes: &[Shape],
+    prepare: impl Fn(&UdpSocket),
+) -> Option<(Sender<LocalRing>, UdpSocket, Book)> {
+    let ring = local(&policy)?;
+    let mut sender = Sender::new(ring, arena(), policy).expect("an arena can be mapped");
+    let (near, far) = pair(address);
+    near.connect(far.local_addr().expect("it is bound")).expect("datagram sockets connect at once");
+    prepare(&near);
+    let key = sender.add(near.into()).expect("it is a socket");
+    let mut book = Book::default();
+    for (number, shape) in (0..).zip(shapes) {
+        workload::queue(&mut sender, key, (0, number), *shape, &mut book).expect("there is room");
+    }
+    Some((sender, far, book))
+}
+
+fn receive(far: &UdpSocket, shapes: &[Shape]) {
+    let mut got = vec![0; 70_000];
+    for (number, shape) in (0..).zip(shapes) {
+        let n = far.recv(&mut got).expect("what was sent over loopback is there");
+        assert!(got[..n] == workload::bytes(0, number, shape.len()), "datagram {number}");
+    }
+}
+
+/// Equal ones, a shorter one that ends their run, and a longer one that begins another.
+fn runs(count: usize) -> Vec<Shape> {
+    let mut shapes = vec![Shape { header: 12, payload: 1000, memory: 0 }; count];
+    shapes[count / 2] = Shape { header: 12, payload: 300, memory: 0 };
+    shapes[count - 1] = Shape { header: 12, payload: 1400, memory: 0 };
+    shapes
+}
+
+#[test]
+fn datagrams_of_one_length_are_one_request() {
+    for address in ["127.0.0.1", "::1"] {
+        for thresholds in [Thresholds::never(), Thresholds::always()] {
+            for count in [8, 40] {
+                let policy = small_policy(thresholds.clone(), thresholds.clone());
+                let shapes = runs(count);
+                let Some((mut sender, far, mut book)) = queued(policy, address, &shapes, |_| {}) else {
+                    return;
+                };
+                workload::settle(&mut sender, &mut book);
+                receive(&far, &shapes);
+                assert!(book.ended.values().all(|outcome| *outcome == Outcome::Whole), "{:?}", book.ended);
+                assert_eq!((book.ended.len(), book.released.len()), (count, count));
+                let counters = sender.counters();
+                let requests = counters.copy_requests + counters.zero_copy_requests;
+                assert_eq!(
+                    (counters.segmented_requests, requests, counters.fallbacks),
+                    (2, 3, 0),
+                    "{counters:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn where_the_kernel_cuts_nothing_they_go_one_by_one() {
+    let no_checksums = |socket: &UdpSocket| crate::held::set(socket.as_fd(), libc::SO_NO_CHECK, 1);
+    let (policy, shapes) = (small_policy(Thresholds::never(), Thresholds::never()), runs(20));
+    let Some((mut sender, far, mut book)) = queued(policy, "127.0.0.1", &shapes, no_checksums) else {
+        return;
+    };
+    workload::settle(&mut sender, &mut book);
+    assert!(book.ended.values().all(|outcome| *outcome == Outcome::Whole), "{:?}", book.ended);
+    let mut left: Vec<Vec<u8>> =
+        (0..).zip(&shapes).map(|(number, shape)| workload::bytes(0, number, shape.len())).collect();
+    let mut got = vec![0; 70_000];
+    while !left.is_empty() {
+        let n = far.recv(&mut got).expect("what was sent over loopback is there");
+        let at = left.iter().position(|bytes| *bytes == got[..n]).expect("each comes once");
+        left.swap_remove(at);
+    }
+    assert!(sender.counters().fallbacks > 0);
+}
+
+#[test]
+fn one_call_hands_over_all_datagrams_of_all_sockets() {
+    let policy = Policy { segment_bytes_max: 0, ..small_policy(Thresholds::never(), Thresholds::never()) };
+    let shapes = vec![Shape { header: 12, payload: 100, memory: 0 }; 30];
+    let Some((mut sender, far, mut book)) = queued(policy, "127.0.0.1", &shapes, |_| {}) else { return };
+    sender.flush().expect("the ring is there");
+    book.take(&mut sender);
+    receive(&far, &shapes);
+    let counters = sender.counters();
+    assert_eq!((counters.copy_requests, counters.enters, counters.segmented_requests), (30, 1, 0));
+    workload::settle(&mut sender, &mut book);
+    assert_eq!(book.released.len(), 30);
 }

@@ -22,7 +22,7 @@ struct Held {
     ahead: usize,
 }
 
-fn set(socket: BorrowedFd<'_>, name: libc::c_int, value: libc::c_int) {
+pub(crate) fn set(socket: BorrowedFd<'_>, name: libc::c_int, value: libc::c_int) {
     let len = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the value lives through the call, and `len` is its size.
     let ret = unsafe {

@@ -4,6 +4,7 @@
 mod datagrams;
 mod guest;
 mod held;
+mod profiles;
 mod recorded;
 mod simulated;
 mod workload;
@@ -12,7 +13,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use uringspec_model::choices::{Choices, Seeded};
-use uringspec_model::profile::{Feature, Profile};
+use uringspec_model::kernels::named;
+use uringspec_model::profile::Profile;
 use uringspec_real::mixed::{
     Arena, ArenaSize, Kernel, LocalRing, Outcome, OwnRing, Policy, Sender, Thresholds,
 };
@@ -137,22 +139,16 @@ fn unix_sockets_are_copied_to() {
     streams(ring, policy, 4, ends.collect());
 }
 
-/// Kernels from 5.10 on, as far as sends can tell; this one has all that they have.
+/// Kernels from 5.10 on, as far as sends can tell; this one has all that the older ones have.
 #[test]
 fn tcp_as_on_older_kernels() {
     let Ok(profile) = probe() else { return eprintln!("skipped: no ring") };
-    use Feature::*;
-    let lacks: [&[Feature]; 4] = [
-        &[SendmsgZcFixed],
-        &[SendmsgZcFixed, PrepCopies, ReportUsage],
-        &[SendmsgZcFixed, PrepCopies, ReportUsage, SendmsgZc],
-        &[SendmsgZcFixed, PrepCopies, ReportUsage, SendmsgZc, SendZc],
-    ];
-    for (seed, lacks) in lacks.into_iter().enumerate() {
-        let mut older: Profile = profile.clone();
-        older.features.retain(|feature| !lacks.contains(feature));
+    for (seed, name) in ["5.10", "6.0", "6.1", "6.2", "6.10", "6.15", "6.17"].into_iter().enumerate() {
+        let older = named(name).expect("it is known");
+        let features = older.features.intersection(&profile.features).copied().collect();
+        let pretended = Profile { features, ..profile.clone() };
         let policy = small_policy(Thresholds::always(), Thresholds::always());
         let Some(ring) = local(&policy) else { return };
-        streams(ring.pretend(older), policy, 10 + seed as u64, tcp_ends(2));
+        streams(ring.pretend(pretended), policy, 10 + seed as u64, tcp_ends(2));
     }
 }

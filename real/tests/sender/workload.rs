@@ -32,7 +32,7 @@ impl Shape {
     pub(crate) fn draw(choices: &mut Seeded, payload_max: usize) -> Shape {
         let header = [24, 24, 24, 1, 64, 65, 300][choices.pick(7)];
         let size = [0, 1, 200, 4000, 4096, 5000, 20_000, 70_000, 300_000, 524_288][choices.pick(10)];
-        Shape { header, payload: size.min(payload_max), memory: choices.pick(5) }
+        Shape { header, payload: size.min(payload_max), memory: choices.pick(6) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -99,6 +99,10 @@ pub(crate) fn queue<K: Kernel>(
                     Payload::from(lease.share())
                 }),
                 3 => Some(data.to_vec().into()),
+                5 => sender.lease_behind(shape.header, data.len()).map(|mut lease| {
+                    lease.copy_from_slice(data);
+                    Payload::from(lease)
+                }),
                 _ => Some(std::sync::Arc::<[u8]>::from(data).into()),
             },
         };

@@ -1,0 +1,127 @@
+//! What one request carries.
+
+use std::net::SocketAddr;
+
+use super::connection::{Connection, Message, Piece, State};
+
+/// What one request carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub(super) first: u64,
+    /// Numbers from `first` on, withdrawn ones among them.
+    pub(super) span: u64,
+    /// Messages that it really carries.
+    pub(super) messages: usize,
+    pub(super) len_bytes: u64,
+    /// Pieces of memory.
+    pub(super) iovecs: usize,
+    /// All of it lies in the arena.
+    pub(super) in_arena: bool,
+    pub(super) to: Option<SocketAddr>,
+    /// The kernel is to cut it into datagrams of so many bytes.
+    pub(super) segment_bytes: Option<u16>,
+}
+
+/// How much one request may carry.
+pub(super) struct Bounds<'a> {
+    pub(super) iovecs_max: usize,
+    pub(super) bytes_max: u64,
+    /// The longest datagram that may be one of several in a request.
+    pub(super) segment_bytes_max: u64,
+    /// Whether one range, in the arena or not, of so many bytes is not to be gathered with others.
+    pub(super) is_alone: &'a dyn Fn(bool, u64) -> bool,
+}
+
+/// The most datagrams that the kernel cuts one request into (`UDP_MAX_SEGMENTS` of old kernels).
+const SEGMENTS_MAX: usize = 64;
+/// The most bytes of such a request: what IP carries, less the headers of version 6.
+const SEGMENTED_BYTES_MAX: u64 = 65_535 - 48;
+
+impl<S> Connection<S> {
+    /// Collects what the next request carries: `each` gets address and length of every piece.
+    pub(super) fn gather(&mut self, bounds: &Bounds<'_>, mut each: impl FnMut(*const u8, usize)) -> Batch {
+        if let Some(number) = self.next_again() {
+            let mut batch = Batch { first: number, in_arena: true, ..Batch::default() };
+            self.add_to(&mut batch, number, &mut each);
+            return batch;
+        }
+        let mut batch = Batch { first: self.next, in_arena: true, ..Batch::default() };
+        for number in self.next..self.end() {
+            let message = self.message(number);
+            if message.state != State::Queued {
+                if batch.messages == 0 {
+                    batch.first = number + 1;
+                } else {
+                    batch.span += 1;
+                }
+                continue;
+            }
+            let alone = if self.traits.keeps_messages {
+                !self.can_be_cut(bounds, message)
+            } else {
+                number < self.alone_until || self.is_alone(bounds, message)
+            };
+            if batch.messages > 0 && (alone || !self.fits(bounds, &batch, message)) {
+                break;
+            }
+            let len_bytes = message.len_bytes;
+            self.add_to(&mut batch, number, &mut each);
+            // a shorter datagram can only be the last one
+            let ends = batch.segment_bytes.is_some_and(|segment| u64::from(segment) != len_bytes);
+            if alone || ends {
+                break;
+            }
+            if self.traits.keeps_messages {
+                batch.segment_bytes = Some(len_bytes as u16);
+            }
+        }
+        // one datagram is nothing to cut
+        batch.segment_bytes = batch.segment_bytes.filter(|_| batch.messages > 1);
+        batch
+    }
+
+    /// Whether a message goes into a request behind those that it carries.
+    fn fits(&self, bounds: &Bounds<'_>, batch: &Batch, message: &Message) -> bool {
+        let len_bytes = batch.len_bytes + message.len_bytes - message.sent_bytes;
+        let is_small = batch.iovecs + usize::from(message.pieces) <= bounds.iovecs_max;
+        if !self.traits.keeps_messages {
+            return is_small && len_bytes <= bounds.bytes_max;
+        }
+        is_small
+            && len_bytes <= SEGMENTED_BYTES_MAX.min(bounds.bytes_max)
+            && batch.messages < SEGMENTS_MAX
+            && batch.to == message.to
+            && batch.segment_bytes.is_some_and(|segment| message.len_bytes <= u64::from(segment))
+    }
+
+    fn can_be_cut(&self, bounds: &Bounds<'_>, message: &Message) -> bool {
+        self.traits.segments && message.len_bytes <= bounds.segment_bytes_max
+    }
+
+    /// Whether what is left of a message is a range that goes alone.
+    fn is_alone(&self, bounds: &Bounds<'_>, message: &Message) -> bool {
+        let Some(last) = self.pieces_of(message).last() else { return false };
+        let left = message.len_bytes - message.sent_bytes;
+        left <= last.len_bytes as u64 && (bounds.is_alone)(last.in_arena, left)
+    }
+
+    fn add_to(&self, batch: &mut Batch, number: u64, each: &mut impl FnMut(*const u8, usize)) {
+        let message = self.message(number);
+        let mut skip = message.sent_bytes;
+        for Piece { addr, len_bytes, in_arena, .. } in self.pieces_of(message) {
+            let len = *len_bytes as u64;
+            if skip >= len {
+                skip -= len;
+                continue;
+            }
+            each(addr.wrapping_add(skip as usize), (len - skip) as usize);
+            skip = 0;
+            batch.iovecs += 1;
+            batch.in_arena &= in_arena;
+        }
+        batch.len_bytes += message.len_bytes - message.sent_bytes;
+        batch.messages += 1;
+        batch.span += 1;
+        batch.to = message.to;
+    }
+}
