@@ -220,10 +220,11 @@ impl Request {
         self.read > 0 && self.read >= self.len_bytes
     }
 
-    /// A cancel did not find it. If it surely waits in another thread, that was interrupted all the same.
+    /// A cancel did not find it. If it surely waited in another thread, that was interrupted all the same; behind
+    /// others the thread need not have come to it.
     pub fn may_be_missed(&mut self) {
         self.is_missed |= self.is_async;
-        if self.is_async && self.phase == Phase::Armed {
+        if self.is_async && !self.late && self.phase == Phase::Armed {
             self.may.waiting = false;
             self.phase = self.phase.after(Event::Issue).unwrap_or(self.phase);
         }

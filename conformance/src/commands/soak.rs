@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use uringspec_model::rules::Rule;
+use uringspec_model::rules::{Rule, Source};
 use uringspec_real::{Options, WorkerCommand, probe};
 
 use super::complain;
@@ -128,7 +128,7 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
     for (sort, times) in &totals.sorts {
         out.line(&format!("{times:>8}  {sort}"));
     }
-    let missing = Rule::ALL.iter().filter(|rule| !totals.rules.contains_key(rule));
+    let missing = judged().filter(|rule| !totals.rules.contains_key(rule));
     for rule in missing {
         out.line(&format!("   never  {rule}"));
     }
@@ -144,11 +144,17 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
     exit_code(&totals)
 }
 
+/// The rules that these programs are judged by; those of mixed sends judge programs of their own.
+fn judged() -> impl Iterator<Item = Rule> {
+    Rule::ALL.iter().copied().filter(|rule| !matches!(rule.source(), Source::Contract(_)))
+}
+
 /// All pairs of areas, in the order of the rules.
 fn pairs(totals: &Totals) -> Vec<Pairs> {
+    let rules: Vec<Rule> = judged().collect();
     let mut all: Vec<Pairs> = Vec::new();
-    for (i, first) in Rule::ALL.iter().enumerate() {
-        for second in &Rule::ALL[i + 1..] {
+    for (i, first) in rules.iter().enumerate() {
+        for second in &rules[i + 1..] {
             let mut areas = [first.area(), second.area()];
             areas.sort_unstable();
             let at = all.iter().position(|pairs| pairs.areas == areas).unwrap_or_else(|| {
@@ -172,7 +178,7 @@ fn progress(totals: &Totals) -> String {
         totals.programs,
         per_second(totals),
         totals.rules.len(),
-        Rule::ALL.len(),
+        judged().count(),
         totals.pairs.len(),
         totals.rejected + totals.stuck + totals.died + totals.endless
     )
@@ -190,7 +196,7 @@ fn summary(plan: &Plan, totals: &Totals) -> Summary {
         programs_per_s: per_second(totals),
         judge_ns_per_completion: totals.judge_ns / totals.completions.max(1),
         rules_reached: totals.rules.len(),
-        rules: Rule::ALL.len(),
+        rules: judged().count(),
         pairs_reached: totals.pairs.len(),
         seed: plan.seed,
         kernel: plan.profile.release.clone(),

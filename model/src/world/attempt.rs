@@ -114,9 +114,13 @@ impl World<'_> {
                     self.request_mut(id).socket = socket_of(plan.fd).map(|(socket, _)| socket);
                 }
                 let found = may.errors.iter().all(|(error, _)| error.0 != errno::EBADF);
+                // before the socket is asked, as `io_init_rw_fixed` in `io_uring/rw.c` does it for writes
+                if (plan.imports_first || plan.is_write) && found {
+                    may.errors = fault.map_or(may.errors, |fault| vec![fault]);
+                    may.add_errors(faults);
+                }
                 let lacks_file = found && self.may_lack_file(id, plan);
                 may.add_errors(lacks_file.then_some((Errno(errno::EBADF), Rule::SendBadDescriptor)));
-                may.errors.extend(fault.filter(|_| plan.imports_first && found));
                 let closed = socket_of(plan.fd).is_some_and(|(socket, _)| self.ended_since(id, socket).0);
                 if closed && !plan.fixed_file && found {
                     may.errors.push((Errno(errno::EBADF), Rule::SendBadDescriptor));
@@ -135,6 +139,12 @@ impl World<'_> {
         may.add_errors(lacks_file.then_some((Errno(errno::EBADF), Rule::SendBadDescriptor)));
         if late {
             may.add_errors(self.errors_since(id, socket));
+            let broken = self.ended_since(id, socket).1;
+            may.waiting &= !broken;
+            if let Some(counts) = may.bytes.as_mut().filter(|_| broken && plan.retry == Retry::UntilAll) {
+                // what was taken before the end is what it reports
+                *counts = Counts { least: counts.most.min(1), rule: Rule::SendPartialOnFailure, ..*counts };
+            }
         }
         may
     }

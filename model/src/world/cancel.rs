@@ -95,6 +95,8 @@ impl World<'_> {
             request.canceller = next;
             match res {
                 Res::Bytes(_) | Res::Err(Errno(errno::EALREADY)) => request.may_stop_short(),
+                // one that was submitted later need not have been there
+                Res::Err(Errno(errno::ENOENT)) if other > id => request.is_missed |= request.is_async,
                 Res::Err(Errno(errno::ENOENT)) => request.may_be_missed(),
                 Res::Err(_) => {}
             }

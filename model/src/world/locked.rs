@@ -76,7 +76,10 @@ impl World<'_> {
             tried = before;
         }
         let waits = tried.phase == Phase::Armed || (tried.phase == Phase::Queued && !tried.is_async);
-        unworked || waits || self.holds(id) == Holds::Surely
+        // one that may have failed refers to nothing
+        let failed = request.phase != Phase::Done
+            && (request.polls_first && request.is_led_away || !request.may.errors.is_empty());
+        unworked || waits || !failed && self.holds(id) == Holds::Surely
     }
 
     /// Charges a send that was prepared: how many pages, or how it is refused.

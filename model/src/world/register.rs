@@ -122,8 +122,11 @@ impl World<'_> {
             errors.extend(missing.then_some((Errno(errno::EBADF), Rule::SendBadDescriptor)));
             errors.extend(tables.judge(&plan).filter(|_| !self.request(id).imported));
             let other = names_file && !missing && tables.file(plan.fd) != self.request(id).socket;
+            // one that polls and whose memory was not there has yet to look it up
+            let polls = self.request(id).may.waiting
+                && (self.request(id).may.errors.is_empty() || self.writer(id).is_some());
             let request = self.request_mut(id);
-            let hopeless = request.may.bytes.is_none() && !request.may.waiting;
+            let hopeless = request.may.bytes.is_none() && !polls;
             if (errors.is_empty() && hopeless) || (other && request.socket.is_none()) {
                 request.late = true;
                 request.phase = Phase::Queued;
