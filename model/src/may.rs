@@ -87,14 +87,16 @@ impl May {
         }
     }
 
-    /// The results worth trying, some of them twice: every error, and of the counts the ends and the
-    /// classes 1, inside and all but one.
-    pub fn classes(&self, whole: u64) -> impl Iterator<Item = Res> {
-        let counts = self.bytes.into_iter().flat_map(move |Counts { least, most, .. }| {
-            let several = [most, 0, 1, whole / 2, whole.saturating_sub(1), whole];
-            let others = several.into_iter().filter(move |n| (least..=most).contains(n) && *n != least);
-            std::iter::once(least).chain(others)
-        });
-        counts.map(Res::Bytes).chain(self.errors.iter().map(|(e, _)| Res::Err(*e)))
+    /// Adds the results worth trying, some of them twice: every error, and of the counts the ends and
+    /// the classes 1, inside and all but one.
+    pub fn add_classes(&self, whole: u64, to: &mut Vec<Res>) {
+        if let Some(Counts { least, most, .. }) = self.bytes {
+            to.push(Res::Bytes(least));
+            if least < most {
+                let counts = [most, 0, 1, whole / 2, whole.saturating_sub(1), whole];
+                to.extend(counts.into_iter().filter(|n| (least..=most).contains(n)).map(Res::Bytes));
+            }
+        }
+        to.extend(self.errors.iter().map(|(error, _)| Res::Err(*error)));
     }
 }

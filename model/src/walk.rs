@@ -29,6 +29,9 @@ pub(crate) struct Walk<'a> {
 /// A piece of memory that is not read byte by byte.
 const LONG_BYTES: u64 = 16;
 
+/// Ways that there are room for at first; mostly there are no more.
+const WAYS_USUAL: usize = 8;
+
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -73,13 +76,15 @@ impl<'a> Walk<'a> {
             return self.returns(value);
         }
         if let Some(fill) = self.world.fill() {
-            return self.deliveries(fill.socket);
+            let mut ways = Vec::new();
+            self.each_delivery(fill.socket, |way| ways.push(way));
+            return ways;
         }
-        let mut ways: Vec<Way> = Vec::new();
+        let mut ways = Vec::with_capacity(WAYS_USUAL);
         let mut waits = None;
         match step {
             Step::Reap { ring, until } => {
-                ways.extend(self.world.completions(Some(*ring)).into_iter().map(Way::Take));
+                self.world.each_completion(Some(*ring), |decision| ways.push(Way::Take(decision)));
                 if !self.world.may_stop(*ring, until) {
                     waits = Some(*ring);
                 } else if self.world.judge_taken(*ring).is_ok() {
@@ -92,13 +97,13 @@ impl<'a> Walk<'a> {
                 ways.extend(allowed.map(Way::Take));
             }
             Step::Peek { ring } | Step::Fence { ring } => {
-                ways.extend(self.world.completions(Some(*ring)).into_iter().map(Way::Take));
+                self.world.each_completion(Some(*ring), |decision| ways.push(Way::Take(decision)));
                 if self.world.judge_taken(*ring).is_ok() {
                     ways.push(Way::End);
                 }
             }
             Step::Drain { socket, amount } => {
-                ways.extend(self.deliveries(*socket).into_iter().filter_map(|way| self.fit(*amount, way)));
+                self.each_delivery(*socket, |way| ways.extend(self.fit(*amount, way)));
                 ways.dedup();
                 if self.may_end(step) {
                     ways.push(Way::End);
@@ -125,14 +130,12 @@ impl<'a> Walk<'a> {
                 }
             }
             Step::Settle => {
-                let sockets = 0..self.world.law.program.sockets.len();
-                ways.extend(sockets.flat_map(|i| {
-                    let socket = SocketId(i as u16);
-                    let acks = self.world.acks(socket, Amount::Everything).into_iter().map(Way::Take);
-                    self.deliveries(socket).into_iter().chain(acks).collect::<Vec<_>>()
-                }));
+                for socket in (0..self.world.law.program.sockets.len()).map(|i| SocketId(i as u16)) {
+                    self.each_delivery(socket, |way| ways.push(way));
+                    ways.extend(self.world.acks(socket, Amount::Everything).into_iter().map(Way::Take));
+                }
                 if ways.is_empty() || self.eager {
-                    ways.extend(self.world.completions(None).into_iter().map(Way::Take));
+                    self.world.each_completion(None, |decision| ways.push(Way::Take(decision)));
                 }
                 if self.may_end(step) {
                     ways.push(Way::End);
@@ -159,10 +162,9 @@ impl<'a> Walk<'a> {
         allowed.map(Way::Take).collect()
     }
 
-    fn deliveries(&self, socket: SocketId) -> Vec<Way> {
-        let mut all = self.world.deliveries(socket);
-        all.extend(self.world.hidden(socket));
-        all.into_iter().map(Way::Take).collect()
+    fn each_delivery(&self, socket: SocketId, mut to: impl FnMut(Way)) {
+        self.world.each_delivery(socket, |decision| to(Way::Take(decision)));
+        self.world.hidden(socket).into_iter().map(Way::Take).for_each(to);
     }
 
     /// The part of a delivery that the peer still wants, if it wants any.

@@ -102,7 +102,7 @@ impl SendPlan {
 
     /// Where the bytes are, in order.
     pub fn segments(&self, space: Space<'_>) -> Vec<Segment> {
-        let mut segments = Vec::new();
+        let mut segments = Vec::with_capacity(self.ranges.len());
         for (i, (addr, len)) in self.ranges.iter().enumerate() {
             let from = segments.len();
             space.segments(*addr, *len, &mut segments);

@@ -9,10 +9,10 @@ use crate::rules::Rule;
 use crate::space::{UserMemory, is_user_range};
 use crate::sqe::Sqe;
 
-/// The flags in `ioprio` that an opcode takes.
+/// The flags in `ioprio` that an opcode takes, as far as they are there.
 fn send_flags(sqe: &Sqe, profile: &Profile) -> u16 {
     use Feature::{PerIovec, ReportUsage, SendFixed, SendVectorized, SendmsgZcFixed};
-    let when = |feature, flag| if profile.has(feature) { flag } else { 0 };
+    let when = |feature, flag| if sqe.ioprio & flag != 0 && profile.has(feature) { flag } else { 0 };
     let vectorized = when(SendVectorized, send_flag::VECTORIZED);
     let usage = when(ReportUsage, send_flag::REPORT_USAGE) | when(PerIovec, send_flag::PER_IOVEC);
     send_flag::POLL_FIRST

@@ -241,9 +241,8 @@ impl World<'_> {
             Connection::Broken => return May::fail(errno::EPIPE, Rule::SendBrokenPipe),
             Connection::Reset(_) => return after_reset(),
         }
-        let unseen = self.unseen_on(socket, id);
         if len == 0 {
-            let polls = plan.poll_first && !stream.is_surely_writable(unseen);
+            let polls = plan.poll_first && !stream.is_surely_writable(self.unseen_on(socket, id));
             return May { waiting: polls, ..May::exactly(0, Rule::SendZeroIsZero) };
         }
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
@@ -260,7 +259,8 @@ impl World<'_> {
             first_try(len, room, plan, self.has_fault(Fault::OneByteShort))
         };
         may.waiting &= !comes_to_room;
-        let polls = plan.poll_first && self.stream(socket).is_some_and(|s| !s.is_surely_writable(unseen));
+        let full = |stream: &Stream| !stream.is_surely_writable(self.unseen_on(socket, id));
+        let polls = plan.poll_first && self.stream(socket).is_some_and(full);
         may.waiting |= polls;
         if mapped > 0 {
             let segments = self.segments_of(id, plan);

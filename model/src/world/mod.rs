@@ -138,17 +138,18 @@ pub enum Decision {
     },
 }
 
-/// A set of small numbers that can be copied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Hits([u64; 4]);
+/// A set of small numbers that grows while it is looked at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hits([Cell<u64>; 4]);
 
 impl Hits {
-    fn add(&mut self, index: usize) {
-        self.0[index / 64] |= 1 << (index % 64);
+    fn add(&self, index: usize) {
+        let word = &self.0[index / 64];
+        word.set(word.get() | 1 << (index % 64));
     }
 
-    fn has(self, index: usize) -> bool {
-        self.0[index / 64] & 1 << (index % 64) != 0
+    fn has(&self, index: usize) -> bool {
+        self.0[index / 64].get() & 1 << (index % 64) != 0
     }
 }
 
@@ -245,8 +246,8 @@ pub struct World<'a> {
     tallies: bool,
     /// Whether any memory is for reads.
     has_sinks: bool,
-    hits: Cell<Hits>,
-    deviations: Cell<Hits>,
+    hits: Hits,
+    deviations: Hits,
 }
 
 /// A world without the law it stands under, so that the program may grow meanwhile.
@@ -261,13 +262,12 @@ impl<'a> World<'a> {
     /// Stops; `resume` goes on under a law whose program has more steps and otherwise is the same.
     pub(crate) fn pause(self) -> Paused {
         let World { state, tallies, hits, deviations, .. } = self;
-        Paused { state, tallies, hits: hits.get(), deviations: deviations.get() }
+        Paused { state, tallies, hits, deviations }
     }
 
     /// Goes on where `pause` stopped.
     pub(crate) fn resume(law: Law<'a>, paused: Paused) -> World<'a> {
         let Paused { state, tallies, hits, deviations } = paused;
-        let (hits, deviations) = (Cell::new(hits), Cell::new(deviations));
         World { law, state, tallies, has_sinks: law.has_sinks(), hits, deviations }
     }
 
@@ -369,31 +369,27 @@ impl<'a> World<'a> {
 
     /// The rules that had a say so far.
     pub fn rules_hit(&self) -> BTreeSet<Rule> {
-        Rule::ALL.iter().copied().filter(|rule| self.hits.get().has(*rule as usize)).collect()
+        Rule::ALL.iter().copied().filter(|rule| self.hits.has(*rule as usize)).collect()
     }
 
     /// The rules that had a say since this was last asked.
     pub(crate) fn take_rules_hit(&self) -> BTreeSet<Rule> {
         let hit = self.rules_hit();
-        self.hits.set(Hits::default());
+        self.hits.0.iter().for_each(|word| word.set(0));
         hit
     }
 
     /// The deviations met so far.
     pub fn deviations_met(&self) -> BTreeSet<Deviation> {
-        Deviation::ALL.iter().copied().filter(|d| self.deviations.get().has(*d as usize)).collect()
+        Deviation::ALL.iter().copied().filter(|d| self.deviations.has(*d as usize)).collect()
     }
 
     pub(crate) fn hit(&self, rule: Rule) {
-        let mut hits = self.hits.get();
-        hits.add(rule as usize);
-        self.hits.set(hits);
+        self.hits.add(rule as usize);
     }
 
     pub(crate) fn met(&self, deviation: Deviation) {
-        let mut met = self.deviations.get();
-        met.add(deviation as usize);
-        self.deviations.set(met);
+        self.deviations.add(deviation as usize);
     }
 
     /// The rule has a say: it refuses what does not hold, unless it is switched off.

@@ -37,10 +37,17 @@ impl World<'_> {
 
     /// The completions that may be seen next on `ring`, or on any.
     pub fn completions(&self, ring: Option<RingId>) -> Vec<Decision> {
+        let mut all = Vec::new();
+        self.each_completion(ring, |decision| all.push(decision));
+        all
+    }
+
+    /// Tells the completions that may be seen next on `ring`, or on any.
+    pub(crate) fn each_completion(&self, ring: Option<RingId>, mut to: impl FnMut(Decision)) {
         let wide = self.is_wide();
         let here = |request: &Request| ring.is_none_or(|r| r == request.ring);
         let posts = |request: &Request| here(request) && (wide || self.may_post(request));
-        let (mut all, mut results) = (Vec::new(), Vec::new());
+        let mut results = Vec::new();
         for (id, request) in self.state.requests.iter().filter(|(_, request)| posts(request)) {
             self.propose(*id, request, wide, &mut results, |decision| {
                 let allowed = match decision {
@@ -50,10 +57,11 @@ impl World<'_> {
                     Decision::Notify { request, usage } => self.judge_notification(request, usage).is_ok(),
                     _ => false,
                 };
-                all.extend(allowed.then_some(decision));
+                if allowed {
+                    to(decision);
+                }
             });
         }
-        all
     }
 
     /// Whether anything of the request may be the next that is posted; most of those that cannot need not be looked at
@@ -84,8 +92,8 @@ impl World<'_> {
     ) {
         if request.phase != Phase::Done || wide {
             results.clear();
-            results.extend(request.may.classes(request.len_bytes));
-            results.extend(self.counts_taken(id, request));
+            request.may.add_classes(request.len_bytes, results);
+            self.add_counts_taken(id, request, results);
             if request.polls_first && request.is_led_away {
                 results.push(Res::Err(Errno(errno::EAGAIN)));
             }
@@ -104,8 +112,10 @@ impl World<'_> {
                 results.extend(counts.map(Res::Bytes));
                 results.extend(ERRORS.iter().map(|e| Res::Err(Errno(*e))));
             }
-            results.sort_unstable();
-            results.dedup();
+            if results.len() > 1 {
+                results.sort_unstable();
+                results.dedup();
+            }
             for res in results {
                 let announces = request.announces(*res);
                 to(Decision::Complete { request: id, res: *res, more: announces });
@@ -115,70 +125,74 @@ impl World<'_> {
             }
         }
         if (request.notice.is_some() && request.phase == Phase::Done) || wide {
-            for usage in [Usage::Clear, Usage::Copied] {
+            let says = |usage| request.notice.is_some_and(|notice| self.judge_usage(&notice, usage).is_ok());
+            for usage in [Usage::Clear, Usage::Copied].into_iter().filter(|usage| wide || says(*usage)) {
                 to(Decision::Notify { request: id, usage });
             }
         }
     }
 
-    /// The counts to which what the peer has read of a request narrows its result.
-    fn counts_taken(&self, id: RequestId, request: &Request) -> impl Iterator<Item = Res> {
+    /// Adds the counts to which what the peer has read of a request narrows its result.
+    fn add_counts_taken(&self, id: RequestId, request: &Request, to: &mut Vec<Res>) {
+        let Some(counts) = request.may.bytes.filter(|counts| counts.least < counts.most) else { return };
         let writer = request.socket.and_then(|socket| self.stream(socket)?.writer(id));
-        let taken = writer.map_or([0; 3], |writer| [writer.accepted.0, writer.accepted.1, writer.read]);
-        let counts = request.may.bytes.filter(|_| taken[2] > 0);
-        taken
-            .into_iter()
-            .filter(move |n| counts.is_some_and(|c| (c.least..=c.most).contains(n)))
-            .map(Res::Bytes)
+        let Some(writer) = writer.filter(|writer| writer.read > 0) else { return };
+        let taken = [writer.accepted.0, writer.accepted.1, writer.read];
+        let fits = |n: &u64| (counts.least..=counts.most).contains(n);
+        to.extend(taken.into_iter().filter(fits).map(Res::Bytes));
     }
 
     /// The bytes that the peer of `socket` may read next.
     pub fn deliveries(&self, socket: SocketId) -> Vec<Decision> {
-        if let Some(queue) = self.datagrams(socket) {
-            let indices = 0..queue.queue.len();
-            let mut all: Vec<_> = indices.map(|index| Decision::Datagram { socket, index }).collect();
-            all.retain(|decision| self.clone().after(*decision).is_ok());
-            return all;
-        }
-        let Some(stream) = self.stream(socket) else { return Vec::new() };
         let mut all = Vec::new();
-        if self.is_wide() {
-            stream.writers.iter().for_each(|writer| self.propose_bytes(writer, &mut all));
-        } else {
-            stream.front().for_each(|writer| self.propose_bytes(writer, &mut all));
-        }
-        all.retain(|decision| match *decision {
-            Decision::Deliver { request, len_bytes, generation } => {
-                self.judge_delivery(request, len_bytes, generation).is_ok()
-            }
-            _ => false,
-        });
+        self.each_delivery(socket, |decision| all.push(decision));
         all
     }
 
-    fn propose_bytes(&self, writer: &Writer, into: &mut Vec<Decision>) {
+    /// Tells the bytes that the peer of `socket` may read next.
+    pub(crate) fn each_delivery(&self, socket: SocketId, mut to: impl FnMut(Decision)) {
+        if let Some(queue) = self.datagrams(socket) {
+            let all = (0..queue.queue.len()).map(|index| Decision::Datagram { socket, index });
+            return all.filter(|decision| self.clone().after(*decision).is_ok()).for_each(to);
+        }
+        let Some(stream) = self.stream(socket) else { return };
+        let mut judged = |decision| {
+            if let Decision::Deliver { request, len_bytes, generation } = decision
+                && self.judge_delivery(request, len_bytes, generation).is_ok()
+            {
+                to(decision);
+            }
+        };
+        if self.is_wide() {
+            stream.writers.iter().for_each(|writer| self.propose_bytes(writer, &mut judged));
+        } else {
+            stream.front().for_each(|writer| self.propose_bytes(writer, &mut judged));
+        }
+    }
+
+    fn propose_bytes(&self, writer: &Writer, mut to: impl FnMut(Decision)) {
         let left = if self.is_wide() { u64::MAX } else { writer.accepted.1 - writer.read };
         let Some(segment) = writer.bytes_from(writer.read, left).next() else { return };
         let most = segment.len_bytes;
         let sure = writer.accepted.0 >= writer.accepted.1 || writer.accepted.0 - writer.read >= most;
-        let mut counts = if sure { vec![most] } else { vec![most, most - 1, most / 2, 1] };
-        if let Some(fill) = self.fill() {
-            counts = vec![most.min(fill.left)];
-        }
-        counts.retain(|n| *n > 0);
-        counts.dedup();
+        let counts = match self.fill() {
+            Some(fill) => [most.min(fill.left), 0, 0, 0],
+            None if sure => [most, 0, 0, 0],
+            None => [most, most - 1, most / 2, 1],
+        };
         let generations = if self.is_wide() {
             0..=self.state.generations.iter().map(|g| g.0).max().unwrap_or(0)
         } else {
             segment.oldest.0..=segment.newest.0
         };
         for generation in generations {
-            for len_bytes in &counts {
-                into.push(Decision::Deliver {
-                    request: writer.request,
-                    len_bytes: *len_bytes,
-                    generation: Generation(generation),
-                });
+            let mut proposed = 0;
+            for len_bytes in counts.into_iter().filter(|n| *n > 0) {
+                if len_bytes != proposed {
+                    let generation = Generation(generation);
+                    to(Decision::Deliver { request: writer.request, len_bytes, generation });
+                }
+                proposed = len_bytes;
             }
         }
     }

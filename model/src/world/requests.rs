@@ -11,8 +11,15 @@ use crate::request::{Request, RequestId};
 pub(crate) struct Requests(Vec<(RequestId, Rc<Request>)>);
 
 impl Requests {
-    fn place(&self, id: RequestId) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&id, |(known, _)| *known)
+    /// Where it is. No two have the same number, so it is no further back than its distance from the first, and not far
+    /// before that unless many between them are gone.
+    fn place(&self, id: RequestId) -> Option<usize> {
+        let (first, _) = self.0.first()?;
+        let mut place = (id.0.checked_sub(first.0)? as usize).min(self.0.len() - 1);
+        while self.0[place].0 > id {
+            place -= 1;
+        }
+        (self.0[place].0 == id).then_some(place)
     }
 
     /// Adds one that was submitted after all others.
@@ -22,21 +29,21 @@ impl Requests {
     }
 
     pub(crate) fn remove(&mut self, id: RequestId) {
-        if let Ok(place) = self.place(id) {
+        if let Some(place) = self.place(id) {
             self.0.remove(place);
         }
     }
 
     pub(crate) fn get(&self, id: &RequestId) -> Option<&Request> {
-        self.place(*id).ok().map(|place| &*self.0[place].1)
+        self.place(*id).map(|place| &*self.0[place].1)
     }
 
     pub(crate) fn get_mut(&mut self, id: &RequestId) -> Option<&mut Request> {
-        self.place(*id).ok().map(|place| Rc::make_mut(&mut self.0[place].1))
+        self.place(*id).map(|place| Rc::make_mut(&mut self.0[place].1))
     }
 
     pub(crate) fn contains_key(&self, id: &RequestId) -> bool {
-        self.place(*id).is_ok()
+        self.place(*id).is_some()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -58,7 +65,7 @@ impl Requests {
         wanted: impl Fn(&Request) -> bool,
         mut change: impl FnMut(RequestId, &mut Request),
     ) {
-        let from = self.place(first).unwrap_or_else(|place| place);
+        let from = self.0.partition_point(|(id, _)| *id < first);
         for (id, request) in &mut self.0[from..] {
             if wanted(request) {
                 change(*id, Rc::make_mut(request));

@@ -79,8 +79,8 @@ impl World<'_> {
         if let Err(rule) = stream.judge_result(id, res) {
             self.refuse(rule)?;
         }
-        let since_reset = self.request(id).may.errors.iter().any(|(e, _)| e.0 == errno::ECONNRESET);
-        if let (Connection::Reset(pending), true) = (stream.connection, since_reset) {
+        let Connection::Reset(pending) = stream.connection else { return Ok(()) };
+        if self.request(id).may.errors.iter().any(|(e, _)| e.0 == errno::ECONNRESET) {
             let reset = res == Res::Err(Errno(errno::ECONNRESET));
             let pipe = res == Res::Err(Errno(errno::EPIPE));
             if reset {
@@ -125,7 +125,7 @@ impl World<'_> {
         self.hit(Rule::OneResult);
         let request = self.request(id);
         let is_promised = request.may.judge(res).is_ok() || self.may_be_cancelled(id, res);
-        if let Some(deviation) = self.deviates(id, res).filter(|_| !is_promised) {
+        if !is_promised && let Some(deviation) = self.deviates(id, res) {
             self.met(deviation);
         }
         let user_data = request.user_data;
