@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, explain, export, keep, mixed, outcomes, replay, rules, run, soak, worker};
+use crate::commands::{bench, check, explain, export, keep, mixed, outcomes, replay, rules, run, soak, worker};
 use crate::output::{Format, Output};
 
 /// Exit codes. What is not listed is decided by `Tally::exit_code`.
@@ -42,6 +42,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Says how a mixed vectored send is made on a kernel.
     Mixed(mixed::Args),
+    /// Measures what sending costs on this machine.
+    Bench(bench::Args),
     /// Prints the rules: id, text, source, and the cases that show each.
     Rules(rules::Args),
     /// Runs a program once more, and says what may come and how often it did.
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Some(Command::Outcomes(args)) => outcomes::run(&args, &mut out),
         Some(Command::Explain(args)) => explain::run(&args, &mut out),
         Some(Command::Mixed(args)) => mixed::run(&args, &mut out),
+        Some(Command::Bench(args)) => bench::run(&args, &mut out),
         Some(Command::Rules(args)) => rules::run(&args, &mut out),
         Some(Command::Replay(args)) => replay::run(&args, &mut out),
         Some(Command::Keep(args)) => keep::run(&args, &mut out),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allowed;
+pub mod bench;
 pub mod campaign;
 pub mod case;
 pub mod catalog;

@@ -9,7 +9,7 @@
 //! * `probe`: what this kernel can do;
 //! * `device` and `declared`: sends that nothing copies, through a device that drops them, and TCP
 //!   connections whose peer speaks when it is told to;
-//! * `mixed`: the mixed vectored send, as a library;
+//! * `mixed`: the mixed vectored send, as a library; `bench`: what it costs beside other ways;
 //! * the rest is how a worker runs a program: `stage` runs one after the other, `admit` refuses what is
 //!   not safe to run, `steps` takes one step after the other, `window`, `sockets`, `lanes`, `peer` and
 //!   `ring` are what they act on, `tally` and `chains` know what is still owed, `runs` names the memory that received
@@ -18,6 +18,7 @@
 //! This is the only crate with unsafe code.
 
 mod admit;
+pub mod bench;
 mod chains;
 mod declared;
 mod device;

@@ -1,5 +1,6 @@
 //! The subcommands, one file each: its arguments, and what it does.
 
+pub mod bench;
 pub mod check;
 pub mod explain;
 pub mod export;

@@ -170,6 +170,11 @@ impl<K: Kernel> Sender<K> {
         self.counters
     }
 
+    /// Where the arena is.
+    pub(crate) fn arena_region(&self) -> (*const u8, usize) {
+        self.arena.region()
+    }
+
     /// Whether headers and leases are in a registered buffer.
     pub fn is_registered(&self) -> bool {
         self.buffer.is_some()

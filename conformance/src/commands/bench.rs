@@ -1,0 +1,376 @@
+//! `uringspec bench mixed`: what a mixed send costs on this machine, beside other ways to send the same.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use uringspec_real::bench::{Lane, Plan, Source, Strategy};
+use uringspec_real::probe;
+
+use super::complain;
+use crate::bench::judge::{Judged, Summary, rounded};
+use crate::bench::order::{Order, Told, ToldSeries, serve};
+use crate::bench::plan::{BATCHES, Planned, SIZES, Size};
+use crate::bench::{plot, table};
+use crate::cli::exit;
+use crate::output::{Format, Output};
+
+/// Measures what sending costs on this machine.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// The sender of mixed sends, headers copied and payloads lent, beside other ways to send the same.
+    Mixed(Mixed),
+    /// Measures one lane for a parent process.
+    #[command(hide = true)]
+    Lane {
+        /// What is to be measured, as JSON.
+        order: String,
+    },
+}
+
+/// Strategies take turns in each cell, and each is compared with the sender's nearest turn. What counts is
+/// the processor time of the process that sends; whoever reads or acknowledges is another one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  uringspec bench mixed --quick                     some of the cells, in about 40 seconds
+  uringspec bench mixed --out conformance/bench     all of them, with table and picture: at most 25 minutes
+  uringspec bench mixed --lane repair-tcp --size 4K,mixed --batch 8
+  uringspec bench mixed --quick --format json       an object for each strategy in each cell
+
+Exit codes: 0 measured, 1 a cell broke off, 64 usage, 77 nothing could be measured.")]
+struct Mixed {
+    /// Some of the cells, with fewer pairs.
+    #[arg(long)]
+    quick: bool,
+    /// Lanes: loopback, ifb-udp, repair-tcp.
+    #[arg(long = "lane", value_name = "LANES", value_delimiter = ',', value_parser = lane)]
+    lanes: Vec<Lane>,
+    /// Bytes of the payloads, such as 0, 256, 64K; mixed: most messages are headers, some are long.
+    #[arg(long = "size", value_name = "SIZES", value_delimiter = ',')]
+    sizes: Vec<Size>,
+    /// Messages of a flush, a power of two up to 64.
+    #[arg(long = "batch", value_name = "NUMBERS", value_delimiter = ',', value_parser = batch)]
+    batches: Vec<usize>,
+    /// Where payloads are: cached, beyond.
+    #[arg(long = "source", value_name = "SOURCES", value_delimiter = ',', value_parser = source)]
+    sources: Vec<Source>,
+    /// Strategies beside the sender; absent: all.
+    #[arg(long = "strategy", value_name = "NAMES", value_delimiter = ',', value_parser = strategy)]
+    strategies: Vec<Strategy>,
+    /// Pairs of a strategy and the sender in each cell.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pairs: Option<u16>,
+    /// Messages of a turn; absent: as many as take some milliseconds.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    messages: Option<u32>,
+    /// Ends after so many minutes, with what is measured by then.
+    #[arg(long, default_value_t = 25)]
+    minutes: u64,
+    /// Writes a picture.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Writes mixed.md and mixed.svg into a folder.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+fn lane(text: &str) -> Result<Lane, String> {
+    named(text, "lane", &Lane::ALL, |lane| lane.name())
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    named(text, "source", &[Source::Cached, Source::Beyond], |source| source.name())
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
+    named(text, "strategy", &Strategy::ALL, |strategy| strategy.name())
+}
+
+fn named<T: Copy>(text: &str, what: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+    let names = || all.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", ");
+    let found = all.iter().copied().find(|one| name(*one) == text);
+    found.ok_or_else(|| format!("there is no {what} {text}, expected {}", names()))
+}
+
+fn batch(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n: &usize| n.is_power_of_two() && *n <= 64);
+    number.ok_or_else(|| format!("{text} is no number of messages, expected 1, 2, 4, 8, 16, 32 or 64"))
+}
+
+/// A strategy in a cell.
+#[derive(Serialize)]
+struct Line {
+    lane: &'static str,
+    size: Size,
+    batch: usize,
+    source: &'static str,
+    strategy: &'static str,
+    ns_per_message: f64,
+    ratio: f64,
+    low: f64,
+    high: f64,
+    pairs: usize,
+    messages: u64,
+    enters: u64,
+    sqes: u64,
+    cqes: u64,
+    copied_bytes: u64,
+    allocations: u64,
+    notifications: u64,
+    copied_notifications: u64,
+}
+
+/// How long the sender's turn takes, and how often others wait for it, about.
+const SLICE_NS: u64 = 8_000_000;
+const QUICK_SLICE_NS: u64 = 3_000_000;
+const PAIRS: u16 = 15;
+const QUICK_PAIRS: u16 = 7;
+/// What a turn takes on average, peers waited for, over the sender's; and what a cell takes beside its turns.
+const TURN_RATIO: u64 = 3;
+const CELL_SETUP: Duration = Duration::from_millis(150);
+/// How often interruptions and the end of time are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs the command.
+pub fn run(args: &Args, out: &mut Output) -> u8 {
+    match &args.what {
+        What::Mixed(mixed) => measure(mixed, out),
+        What::Lane { order } => match serve(order) {
+            Ok(()) => 0,
+            Err(error) => {
+                complain(&error);
+                1
+            }
+        },
+    }
+}
+
+fn measure(args: &Mixed, out: &mut Output) -> u8 {
+    let kernel = match probe() {
+        Ok(profile) => profile.release,
+        Err(skip) => {
+            complain(&skip.to_string());
+            return exit::NOTHING;
+        }
+    };
+    let plan = args.plan();
+    let strategies = args.strategies();
+    let lanes = if args.lanes.is_empty() { Lane::ALL.to_vec() } else { args.lanes.clone() };
+    let cells: Vec<(Lane, Vec<Planned>)> = lanes.iter().map(|lane| (*lane, args.cells(*lane))).collect();
+    complain(&forecast(cells.iter().map(|(_, cells)| cells.len()).sum(), strategies.len() + 1, &plan));
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&stop);
+    // without it an interruption ends the command at once, which is no worse than any other
+    let _ = ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed));
+    let deadline = Instant::now() + Duration::from_secs(60 * args.minutes);
+    let is_over = || stop.load(Ordering::Relaxed) || Instant::now() >= deadline;
+
+    let (mut judged, mut skipped, mut broken) = (Vec::new(), 0, 0);
+    for (lane, cells) in &cells {
+        if is_over() || cells.is_empty() {
+            continue;
+        }
+        let order = Order::new(*lane, cells, &strategies, &plan);
+        match on_lane(&order, cells, &is_over, &mut judged, out) {
+            Ok(()) => {}
+            Err(Ended::Skip(why)) => {
+                complain(&format!("{} is skipped: {why}", lane.name()));
+                skipped += 1;
+            }
+            Err(Ended::Broken(why)) => {
+                complain(&format!("{}: {why}", lane.name()));
+                broken += 1;
+            }
+        }
+    }
+    out.clear_progress();
+    if is_over() {
+        complain("ended before all was measured; what follows is of what was");
+    }
+    if judged.is_empty() {
+        return if broken > 0 { 1 } else { exit::NOTHING };
+    }
+    let summary = Summary::of(&judged, skipped + broken, kernel);
+    let tables = table::tables(&judged);
+    if out.format == Format::Text {
+        out.line(&tables);
+        out.line(&table::misses(&judged));
+    }
+    let written = write(args, &judged, &tables, &summary);
+    out.last(&summary);
+    if let Err(error) = written {
+        complain(&error);
+        return exit::USAGE;
+    }
+    u8::from(broken > 0)
+}
+
+/// Why a lane ended before its cells did.
+enum Ended {
+    Skip(String),
+    Broken(String),
+}
+
+/// Measures a lane in a process of its own.
+fn on_lane(
+    order: &Order,
+    cells: &[Planned],
+    is_over: &dyn Fn() -> bool,
+    judged: &mut Vec<Judged>,
+    out: &mut Output,
+) -> Result<(), Ended> {
+    let broken = |error: std::io::Error| Ended::Broken(error.to_string());
+    let mut command = Command::new(std::env::current_exe().map_err(broken)?);
+    command.args(["bench", "lane"]);
+    let (mut child, told) = order.start(command).map_err(broken)?;
+    let mut next = 0;
+    let ended = loop {
+        if let Some(planned) = cells.get(next) {
+            out.progress(&format!("{} of {}: {planned}", next + 1, cells.len()));
+        }
+        match told.recv_timeout(LOOK) {
+            Ok(Told::Cell(index, all)) => {
+                next = index + 1;
+                let all: Option<Vec<_>> = all.into_iter().map(ToldSeries::series).collect();
+                let Some(cell) =
+                    cells.get(index).cloned().zip(all).and_then(|(planned, all)| Judged::new(planned, all))
+                else {
+                    break Err(Ended::Broken("the process of a lane told nonsense".into()));
+                };
+                lines(&cell, out);
+                judged.push(cell);
+            }
+            Ok(Told::Failed(index, why)) => {
+                let cell = cells.get(index).map_or_else(String::new, ToString::to_string);
+                break Err(Ended::Broken(format!("{cell}: {why}")));
+            }
+            Ok(Told::Skip(why)) => break Err(Ended::Skip(why)),
+            Err(RecvTimeoutError::Timeout) if !is_over() => {}
+            Err(RecvTimeoutError::Timeout) => break Ok(()),
+            Err(RecvTimeoutError::Disconnected) if next == cells.len() || is_over() => break Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                break Err(Ended::Broken(format!("the process of a lane ended in {}", cells[next])));
+            }
+        }
+    };
+    // it may have ended, or been interrupted with this one
+    let _ = child.kill();
+    let _ = child.wait();
+    ended
+}
+
+fn lines(cell: &Judged, out: &mut Output) {
+    for row in &cell.rows {
+        let counts = row.series.counts;
+        out.object(&Line {
+            lane: cell.planned.lane.name(),
+            size: cell.planned.size,
+            batch: cell.planned.cell.batch,
+            source: cell.planned.cell.source.name(),
+            strategy: row.series.strategy.name(),
+            ns_per_message: (row.ns_per_message * 10.0).round() / 10.0,
+            ratio: rounded(row.ratio.median),
+            low: rounded(row.ratio.low),
+            high: rounded(row.ratio.high),
+            pairs: row.series.pairs_ns.len(),
+            messages: counts.messages,
+            enters: counts.enters,
+            sqes: counts.sqes,
+            cqes: counts.cqes,
+            copied_bytes: counts.copied_bytes,
+            allocations: counts.allocations,
+            notifications: counts.notifications,
+            copied_notifications: counts.copied_notifications,
+        });
+    }
+}
+
+fn forecast(cells: usize, strategies: usize, plan: &Plan) -> String {
+    let turns = (cells * plan.pairs * strategies) as u64;
+    let took = Duration::from_nanos(turns * plan.slice_ns * TURN_RATIO) + CELL_SETUP * cells as u32;
+    let time = match took.as_secs() {
+        seconds @ 0..120 => format!("{seconds} seconds"),
+        seconds => format!("{} minutes", seconds.div_ceil(60)),
+    };
+    match plan.messages {
+        Some(messages) => format!("{cells} cells, {} pairs, {messages} messages a turn", plan.pairs),
+        None => format!("{cells} cells, {} pairs: about {time}", plan.pairs),
+    }
+}
+
+fn write(args: &Mixed, judged: &[Judged], tables: &str, summary: &Summary) -> Result<(), String> {
+    if let Some(file) = &args.svg {
+        plot::svg(judged, file)?;
+    }
+    let Some(folder) = &args.out else { return Ok(()) };
+    let at = |path: &Path| format!("{}: ", path.display());
+    std::fs::create_dir_all(folder).map_err(|error| at(folder) + &error.to_string())?;
+    plot::svg(judged, &folder.join("mixed.svg"))?;
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let last = serde_json::to_string(summary).map_err(|error| error.to_string())?;
+    let misses = match table::misses(judged) {
+        misses if misses.is_empty() => String::new(),
+        misses => format!("### Where the sender is dearer\n\n{misses}\n"),
+    };
+    let text = format!(
+        "# What a mixed send costs\n\n`uringspec {}` on Linux {}, {date}: nanoseconds of the sending process a \
+         message. How to read it stands in the README.\n\n{tables}\n{misses}```json\n{last}\n```\n",
+        command.join(" "),
+        summary.kernel
+    );
+    let file = folder.join("mixed.md");
+    std::fs::write(&file, text).map_err(|error| at(&file) + &error.to_string())
+}
+
+impl Mixed {
+    fn plan(&self) -> Plan {
+        let (pairs, slice_ns) = if self.quick { (QUICK_PAIRS, QUICK_SLICE_NS) } else { (PAIRS, SLICE_NS) };
+        Plan { pairs: self.pairs.unwrap_or(pairs).into(), slice_ns, messages: self.messages.map(u64::from) }
+    }
+
+    fn strategies(&self) -> Vec<Strategy> {
+        let wanted = |s: &Strategy| {
+            *s != Strategy::Sender && (self.strategies.is_empty() || self.strategies.contains(s))
+        };
+        Strategy::ALL.into_iter().filter(wanted).collect()
+    }
+
+    fn cells(&self, lane: Lane) -> Vec<Planned> {
+        let or = |given: &[Size], quick: &[Size], all: &[Size]| match (given, self.quick) {
+            ([], true) => quick.to_vec(),
+            ([], false) => all.to_vec(),
+            (given, _) => given.to_vec(),
+        };
+        let quick = [Size::Bytes(0), Size::Bytes(4096), Size::Bytes(65_536), Size::Mixed];
+        let sizes = or(&self.sizes, &quick, &SIZES);
+        let batches = match (&self.batches[..], self.quick) {
+            ([], true) => vec![1, 8],
+            ([], false) => BATCHES.to_vec(),
+            (given, _) => given.to_vec(),
+        };
+        let sources = match (&self.sources[..], self.quick) {
+            ([], true) => vec![Source::Cached],
+            ([], false) => vec![Source::Cached, Source::Beyond],
+            (given, _) => given.to_vec(),
+        };
+        let mut cells = Vec::new();
+        for source in sources {
+            for batch in &batches {
+                cells.extend(sizes.iter().filter_map(|size| Planned::new(lane, *size, *batch, source)));
+            }
+        }
+        cells
+    }
+}
