@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, check, explain, export, keep, mixed, outcomes, replay, rules, run, soak, worker};
+use crate::commands::{
+    bench, check, explain, export, keep, mixed, outcomes, replay, rules, run, soak, worker,
+};
 use crate::output::{Format, Output};
 
 /// Exit codes. What is not listed is decided by `Tally::exit_code`.

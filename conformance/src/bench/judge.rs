@@ -157,8 +157,7 @@ impl Summary {
             (!ratios.is_empty()).then(|| rounded(median(&ratios)))
         };
         let most = |ratios: &mut dyn Iterator<Item = f64>| ratios.max_by(f64::total_cmp).map(rounded);
-        let of_linked =
-            |cell: &Judged| cell.planned.lane == Lane::RepairTcp && cell.planned.cell.batch == 8;
+        let of_linked = |cell: &Judged| cell.planned.lane == Lane::RepairTcp && cell.planned.cell.batch == 8;
         let mixed = counted.iter().filter(|cell| cell.planned.size == Size::Mixed);
         Summary {
             sender_over_best_max: most(&mut counted.iter().filter_map(|cell| Some(cell.best()?.ratio.low))),

@@ -32,8 +32,7 @@ pub const BATCHES: [usize; 3] = [1, 8, 32];
 
 /// The mixed workload, sixteen messages over and over: nine headers alone, two payloads of 300 bytes, three of
 /// 4 KB, one of 64 KB and one of 512 KB.
-const MIXED: [u32; 16] =
-    [524_288, 0, 300, 0, 0, 4096, 0, 0, 65_536, 0, 4096, 0, 300, 0, 4096, 0];
+const MIXED: [u32; 16] = [524_288, 0, 300, 0, 0, 4096, 0, 0, 65_536, 0, 4096, 0, 300, 0, 4096, 0];
 
 /// A cell and what it is called.
 #[derive(Clone, Debug)]

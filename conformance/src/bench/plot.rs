@@ -42,7 +42,8 @@ fn draw(
         for (batch, panel) in BATCHES.iter().zip(panels) {
             let wanted = |cell: &&Judged| {
                 let planned = &cell.planned;
-                let same = (planned.lane, planned.cell.source, planned.cell.batch) == (*lane, *source, *batch);
+                let same =
+                    (planned.lane, planned.cell.source, planned.cell.batch) == (*lane, *source, *batch);
                 same && planned.size != Size::Mixed
             };
             let cells: Vec<&Judged> = all.iter().filter(wanted).collect();

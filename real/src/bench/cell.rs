@@ -69,7 +69,8 @@ impl Bench {
             ways.slice(*strategy, messages.min(whole * TRIAL_FLUSHES), &mut self.road)?;
         }
         ways.forget_counts();
-        let series = |strategy| Series { strategy, pairs_ns: Vec::new(), messages, counts: Counts::default() };
+        let series =
+            |strategy| Series { strategy, pairs_ns: Vec::new(), messages, counts: Counts::default() };
         let mut own = series(Strategy::Sender);
         let mut all: Vec<Series> = others.iter().map(|strategy| series(*strategy)).collect();
         let half = all.len().div_ceil(2);

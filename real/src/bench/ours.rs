@@ -89,7 +89,9 @@ impl Ours {
         while let Some(event) = self.sender.next_event() {
             match event {
                 Event::Ended(_, Outcome::Whole) => self.ended += 1,
-                Event::Ended(_, outcome) => return Err(io::Error::other(format!("a message ended {outcome:?}"))),
+                Event::Ended(_, outcome) => {
+                    return Err(io::Error::other(format!("a message ended {outcome:?}")));
+                }
                 // dropped: it is shared with the payloads, which stay
                 Event::Released(..) | Event::Overdue(_) => {}
             }

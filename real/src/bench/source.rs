@@ -89,7 +89,10 @@ impl Payloads {
         for slot in 0..cell.slots() {
             let len = cell.len_of(slot);
             let owner = if len == 0 { None } else { Some(lease(len)?.share()) };
-            slots.push(Slot { addr: owner.as_ref().map_or(std::ptr::null(), |o| o.as_ptr()), len: len as u32 });
+            slots.push(Slot {
+                addr: owner.as_ref().map_or(std::ptr::null(), |o| o.as_ptr()),
+                len: len as u32,
+            });
             leases.push(owner);
         }
         let mut run_at = vec![0];
