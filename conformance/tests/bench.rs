@@ -122,8 +122,10 @@ fn what_is_counted_is_what_each_way_does() {
         if line["lane"] == "ifb-udp" && size > 0 && line["strategy"] != "linked" {
             assert_eq!(number(line, "copied_notifications"), 0, "{line}");
         }
+        // more requests than ever before may wait for an acknowledgement; each is allocated once
         if line["strategy"] == "sender" {
-            assert_eq!(number(line, "allocations"), 0, "{line}");
+            let most = if is_stream && size > 0 { all / batch } else { 0 };
+            assert!(number(line, "allocations") <= most, "{line}");
         }
     }
 }

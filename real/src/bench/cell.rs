@@ -39,6 +39,8 @@ struct Ways {
 
 /// The slices that find out how many messages one should have begin with so many flushes.
 const TRIAL_FLUSHES: u64 = 4;
+/// The sender is warm once it allocates nothing in a slice, or after so many.
+const WARMING_MAX: usize = 8;
 
 impl Bench {
     /// Opens a lane: this process is in a network of its own from then on.
@@ -65,8 +67,13 @@ impl Bench {
             None => ways.messages_of(whole, plan.slice_ns, &mut self.road)?,
         };
         let others: Vec<Strategy> = strategies.iter().copied().filter(|s| *s != Strategy::Sender).collect();
-        for strategy in others.iter().chain([&Strategy::Sender]) {
+        for strategy in &others {
             ways.slice(*strategy, messages.min(whole * TRIAL_FLUSHES), &mut self.road)?;
+        }
+        for _ in 0..WARMING_MAX {
+            if ways.slice(Strategy::Sender, messages, &mut self.road)?.1.allocations == 0 {
+                break;
+            }
         }
         ways.forget_counts();
         let series =
