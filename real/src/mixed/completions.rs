@@ -162,8 +162,11 @@ impl<K: Kernel> Sender<K> {
         }
         connection.reports += 1;
         connection.copied_reports += u32::from(copied);
-        if connection.reports >= policy.window.max(1) {
-            if connection.copied_reports * 100 >= connection.reports * policy.percent {
+        let window = if connection.is_worth_it { policy.window } else { policy.first_window };
+        if connection.reports >= window.max(1) {
+            let (copied, all) = (u64::from(connection.copied_reports), u64::from(connection.reports));
+            connection.is_worth_it = copied * 100 < all * u64::from(policy.percent);
+            if !connection.is_worth_it {
                 connection.copies_left = connection.copies_left.max(policy.copies);
             }
             (connection.reports, connection.copied_reports) = (0, 0);

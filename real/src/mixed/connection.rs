@@ -45,6 +45,8 @@ pub(super) struct Connection<S> {
     /// Reports of requests that began with nothing lent, and `COPIED` among them.
     pub(super) reports: u32,
     pub(super) copied_reports: u32,
+    /// The last judgement on it was that zero copy pays.
+    pub(super) is_worth_it: bool,
     /// It takes no more messages.
     pub(super) has_ended: bool,
     /// What is in flight was asked to be cancelled.
@@ -133,6 +135,7 @@ impl<S> Connection<S> {
             copies_left: 0,
             reports: 0,
             copied_reports: 0,
+            is_worth_it: false,
             has_ended: false,
             aborts: false,
             was_overdue: false,

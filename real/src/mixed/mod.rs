@@ -39,6 +39,7 @@
 //! * `kernel` is what it needs of a kernel: `own_ring` is one, `guest` a ring of the caller's, `simulated` the
 //!   model, with trouble on demand, `recorded` any of them, written down (`translation` gives what is sent
 //!   addresses of its own);
+//! * `tokio` (with the feature of that name) lets tasks await their sends;
 //! * `memory` and `returns` are what the rest stands on.
 
 mod arena;
@@ -61,6 +62,8 @@ mod requests;
 pub mod returns;
 mod sender;
 mod simulated;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod translation;
 mod ways;
 

@@ -42,11 +42,16 @@ pub struct Thresholds(pub Vec<(usize, u64)>);
 /// A peer on the same machine, or a packet sniffer, makes the kernel copy what was lent; that is dearer than
 /// copying at once. A single report means nothing: what joins an skb of another request is reported as
 /// copied though it was not. So only requests count that began with nothing lent on their socket, and many
-/// of them.
+/// of them: fewer at first, since a peer on the same machine shows at once, more once a socket was found worth
+/// it.
+///
+/// A `first_window` of `u32::MAX` never gives zero copy up; a `copies` of `u32::MAX` never tries it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopiedPolicy {
-    /// How many reports make a judgement.
+    /// How many reports make a judgement on a socket that was found worth zero copy.
     pub window: u32,
+    /// How many make the first one, and the first after zero copy was given up.
+    pub first_window: u32,
     /// From this share of them on the socket is copied to.
     pub percent: u32,
     /// So many requests are then copied before zero copy is tried again.
@@ -83,7 +88,7 @@ impl Default for Policy {
             socket_messages_max: 4096,
             requests_max: 1024,
             segment_bytes_max: 1452,
-            copied: CopiedPolicy { window: 64, percent: 95, copies: 1024 },
+            copied: CopiedPolicy { window: 64, first_window: 8, percent: 95, copies: 1024 },
             copies_after_enomem: 256,
             deadline: None,
         }

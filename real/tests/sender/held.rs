@@ -31,6 +31,16 @@ pub(crate) fn set(socket: BorrowedFd<'_>, name: libc::c_int, value: libc::c_int)
     assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
 }
 
+/// Closed, the socket resets its connection.
+pub(crate) fn set_linger(socket: BorrowedFd<'_>) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let len = size_of::<libc::linger>() as libc::socklen_t;
+    let at = (&raw const linger).cast();
+    // SAFETY: the value lives through the call, and `len` is its size.
+    let ret = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len) };
+    assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
+}
+
 fn held(policy: Policy, arena: Arena) -> Option<Held> {
     let ring = local(&policy)?;
     let mut sender = Sender::new(ring, arena, policy).expect("an arena can be mapped");

@@ -2,8 +2,11 @@
 //! comes back.
 
 mod datagrams;
+mod faults;
+mod faults_here;
 mod guest;
 mod held;
+mod policies;
 mod profiles;
 mod recorded;
 mod simulated;

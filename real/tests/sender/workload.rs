@@ -75,8 +75,21 @@ impl Book {
     }
 }
 
-/// Queues one message, driving the sender as long as it is full.
-pub(crate) fn queue<K: Kernel>(
+/// The payload of a message, in the memory that its shape says; `None` while there is no room.
+fn payload<K: Kernel>(sender: &mut Sender<K>, shape: Shape, data: &[u8]) -> Option<Payload> {
+    match shape.memory {
+        3 => return Some(data.to_vec().into()),
+        4 => return Some(std::sync::Arc::<[u8]>::from(data).into()),
+        _ => {}
+    }
+    let headroom = if shape.memory == 5 { shape.header } else { 0 };
+    let mut lease = sender.lease_behind(headroom, data.len())?;
+    lease.copy_from_slice(data);
+    Some(if shape.memory == 2 { lease.share().into() } else { lease.into() })
+}
+
+/// Queues one message, if there is room.
+pub(crate) fn try_queue<K: Kernel>(
     sender: &mut Sender<K>,
     key: SocketKey,
     (socket, number): (u32, u64),
@@ -85,39 +98,30 @@ pub(crate) fn queue<K: Kernel>(
 ) -> Result<Ticket, Refusal> {
     let all = bytes(socket, number, shape.len());
     let (header, data) = all.split_at(shape.header);
-    let mut payload: Option<Payload> = None;
+    let payload = payload(sender, shape, data).ok_or(Refusal::Full)?;
+    let ticket = sender.send(key, header, payload).map_err(|refused| {
+        assert!(
+            refused.payloads.len() == 1 && refused.payloads[0].bytes() == data,
+            "what was refused comes back"
+        );
+        refused.why
+    })?;
+    book.sent.insert(ticket, (socket, number, shape));
+    Ok(ticket)
+}
+
+/// Queues one message, driving the sender as long as it is full.
+pub(crate) fn queue<K: Kernel>(
+    sender: &mut Sender<K>,
+    key: SocketKey,
+    id: (u32, u64),
+    shape: Shape,
+    book: &mut Book,
+) -> Result<Ticket, Refusal> {
     loop {
-        let made = match payload.take() {
-            Some(known) => Some(known),
-            None => match shape.memory {
-                0..=1 => sender.lease(data.len()).map(|mut lease| {
-                    lease.copy_from_slice(data);
-                    Payload::from(lease)
-                }),
-                2 => sender.lease(data.len()).map(|mut lease| {
-                    lease.copy_from_slice(data);
-                    Payload::from(lease.share())
-                }),
-                3 => Some(data.to_vec().into()),
-                5 => sender.lease_behind(shape.header, data.len()).map(|mut lease| {
-                    lease.copy_from_slice(data);
-                    Payload::from(lease)
-                }),
-                _ => Some(std::sync::Arc::<[u8]>::from(data).into()),
-            },
-        };
-        if let Some(made) = made {
-            match sender.send(key, header, made) {
-                Ok(ticket) => {
-                    book.sent.insert(ticket, (socket, number, shape));
-                    return Ok(ticket);
-                }
-                Err(refused) if refused.why == Refusal::Full => {
-                    payload = refused.payloads.into_iter().next();
-                    assert!(payload.is_some(), "what was refused comes back");
-                }
-                Err(refused) => return Err(refused.why),
-            }
+        match try_queue(sender, key, id, shape, book) {
+            Err(Refusal::Full) => {}
+            other => return other,
         }
         assert!(sender.owed() > 0 || sender.has_work(), "full, and nothing to wait for");
         sender.turn(1).map_err(|_| Refusal::Gone)?;
