@@ -75,6 +75,11 @@ deviations! {
         from KernelVersion(5, 17, 0), before None,
         evidence "observed on 6.18; io_try_cancel goes on behind EALREADY and returns what it does not find among polls and timeouts, and when __io_async_cancel then looks at the threads once more the send has ended",
         so "behind a cancel that found nothing a send may end with EINTR, ECANCELED or short all the same: believe the send's own result";
+    /// A cancel that another thread runs, of what waits for another thread, ends what is hard-linked behind its target as well.
+    SweepsChain = "cancel.sweeps-chain", breaks LinkGoesOn,
+        from KernelVersion(5, 7, 0), before None,
+        evidence "observed on 6.18; where the submitter has failed the target before the thread in io_run_cancel gives up its reference, io_wq_free_work hands that thread the next member, and it is cancelled like the target",
+        so "cancel without IOSQE_ASYNC and outside of open chains what has hard links behind it, or treat ECANCELED behind a hard link as one that may be submitted again";
 }
 
 impl Deviation {

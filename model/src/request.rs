@@ -88,6 +88,15 @@ pub struct Read {
     pub cancelled: bool,
 }
 
+/// What may have ended a request besides its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Swept {
+    /// The user data of the target.
+    pub target: u64,
+    /// A cancel was seen to have found that.
+    pub is_known: bool,
+}
+
 /// An entry that the ring took.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Request {
@@ -140,6 +149,10 @@ pub struct Request {
     pub is_found: bool,
     /// A cancel that has ended with `ENOENT` may have interrupted it.
     pub is_missed: bool,
+    /// A cancel that another thread ran has found it, or what else has its user data.
+    pub is_found_elsewhere: bool,
+    /// A cancel that found the member of its chain before it may have ended it too.
+    pub swept: Option<Swept>,
     /// It surely has its result, though that was not seen: the next in its chain was tried.
     pub has_ended: bool,
     /// What it cancels was interrupted, which it may not report.
@@ -148,6 +161,8 @@ pub struct Request {
     pub is_woken: bool,
     /// It may have cancelled any request with this user data.
     pub cancels: Option<u64>,
+    /// The one request that it can find, if there is one and no more.
+    pub only_target: Option<RequestId>,
     /// `POLL_FIRST`.
     pub polls_first: bool,
     /// What memory held when it was submitted, for a member of a chain: when it is tried may not show.
@@ -187,10 +202,15 @@ impl Request {
     /// taken, or with `EINTR` (`io_wq_submit_work`).
     pub fn may_stop_short(&mut self) {
         self.is_found = true;
-        if self.is_async && self.phase != Phase::Queued {
+        if self.is_async && self.socket.is_some() && self.phase != Phase::Queued && self.may_wait() {
             self.may.add_errors([(Errno(errno::EINTR), Rule::CancelInterrupts)]);
         }
         self.may_be_interrupted();
+    }
+
+    /// Whether it may come to wait for room: it gets that far.
+    pub fn may_wait(&self) -> bool {
+        self.phase == Phase::Queued || self.waited || self.may.waiting || self.may.bytes.is_some()
     }
 
     /// A cancel may have interrupted the thread that runs it.

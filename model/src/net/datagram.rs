@@ -62,7 +62,34 @@ pub struct Datagrams {
     pub longest: u64,
     /// What it may queue (`sk_sndbuf`).
     pub sndbuf_bytes: u64,
+    /// What has asked for room since something on the socket was open, as far as that may be at the same time.
+    pub charges: Vec<Charge>,
 }
+
+/// What a datagram counts for on its socket, from when it is made until it has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Charge {
+    /// The request that sends it.
+    pub request: RequestId,
+    /// No less than what is counted.
+    pub most_bytes: u64,
+    /// Another thread may send it while anything else is tried.
+    pub at_any_time: bool,
+}
+
+impl Charge {
+    /// Of a datagram of so many bytes: memory for it comes in powers of two while it is small.
+    pub fn of(request: RequestId, len_bytes: u64, at_any_time: bool) -> Charge {
+        let needed = len_bytes.saturating_add(STRUCTURES_BYTES);
+        let most_bytes = needed.next_power_of_two().min(needed.saturating_add(LARGEST_BLOCK_BYTES));
+        Charge { request, most_bytes: most_bytes.saturating_add(STRUCTURES_BYTES), at_any_time }
+    }
+}
+
+/// No less than the kernel's structures and headers of one datagram (`SKB_TRUESIZE`).
+const STRUCTURES_BYTES: u64 = 640;
+/// Past this a datagram is made of pages (`SKB_MAX_ALLOC`).
+const LARGEST_BLOCK_BYTES: u64 = 16384;
 
 impl Datagram {
     /// Whether it may be read before one that is before it in the queue, which then still comes.
@@ -87,6 +114,7 @@ impl Datagrams {
             refused: Vec::new(),
             longest,
             sndbuf_bytes: doubled.unwrap_or(SNDBUF_BYTES),
+            charges: Vec::new(),
         }
     }
 
@@ -100,6 +128,14 @@ impl Datagrams {
             () if most >= UDP6_WHOLE + REQUEST_OVERHEAD_BYTES => Some(true),
             () => None,
         }
+    }
+
+    /// Whether what others send at the same time may leave a request no room: those that are tried at any time, or all
+    /// if it is. `besides` may come on top.
+    pub fn may_be_full(&self, request: RequestId, at_any_time: bool, besides: u64) -> bool {
+        let others = self.charges.iter().filter(|c| c.request != request && (at_any_time || c.at_any_time));
+        let charged = others.map(|charge| charge.most_bytes).fold(besides, u64::saturating_add);
+        charged >= self.sndbuf_bytes
     }
 
     /// Takes a datagram on.

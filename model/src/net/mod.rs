@@ -6,7 +6,7 @@ mod stream;
 mod wire;
 mod writer;
 
-pub use datagram::{Datagram, Datagrams, UDP4_LONGEST, UDP6_LONGEST};
+pub use datagram::{Charge, Datagram, Datagrams, UDP4_LONGEST, UDP6_LONGEST};
 pub use stream::{Connection, Pending, Room, Stream, Timing};
 pub use wire::{WINDOW_UNIT_BYTES, Wire};
 pub use writer::{Holds, Writer};

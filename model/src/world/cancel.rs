@@ -7,6 +7,7 @@ use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::{Counts, May};
 use crate::prepare::Plan;
+use crate::program::RingId;
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 
@@ -29,12 +30,13 @@ impl World<'_> {
         }
         let Some(found) = found.first().copied() else { return not_found };
         let request = self.request(found);
+        // one that polls first has its socket
         let untried =
-            request.before.is_some() && request.phase == Phase::Queued && !self.may_have_begun(request);
+            request.phase == Phase::Queued && request.socket.is_none() && !self.may_have_begun(request);
         if untried || request.cut {
             return not_found;
         }
-        let polls = request.phase == Phase::Queued && request.before.is_none() && self.is_full(request);
+        let polls = request.phase == Phase::Queued && request.socket.is_some() && self.is_full(request);
         // deferred work is done in the order in which it came, so another's may be done before what wakes it
         let woken = request.is_woken && request.may.bytes.is_none() && !self.request(id).waited;
         let surely = (request.phase == Phase::Armed || polls || woken) && !request.is_async;
@@ -65,20 +67,51 @@ impl World<'_> {
     /// Cancelling at an unknown time, or one of several, or what another cancel may have ended: any of them
     /// may end, and none.
     fn cancel_any(&mut self, id: RequestId, target: u64, found: &[RequestId]) -> May {
-        let mut may = May::exactly(0, Rule::CancelFound);
+        let surely = May::exactly(0, Rule::CancelFound);
+        let mut may = surely.clone();
         may.errors.push((Errno(errno::ENOENT), Rule::CancelNotFound));
-        may.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
+        let late = self.request(id).late;
+        let itself = self.request(id).is_async && self.request(id).user_data == target;
+        let already = late || itself || found.iter().any(|other| self.request(*other).is_async);
+        may.errors.extend(already.then_some((Errno(errno::EALREADY), Rule::CancelAlready)));
         for other in found {
             let earlier = self.cancels(*other);
             self.request_mut(*other).canceller = Some(id);
             if let Some(earlier) = earlier.filter(|earlier| self.request(*earlier).phase != Phase::Done) {
                 let earlier = self.request_mut(earlier);
-                earlier.cancels = Some(target);
-                earlier.may = may.clone();
+                if earlier.may != surely {
+                    earlier.cancels = Some(target);
+                    earlier.may.join(may.clone());
+                }
             }
         }
-        self.request_mut(id).cancels = Some(target);
+        let only = found.first().copied().filter(|_| found.len() == 1 && !late);
+        let request = self.request_mut(id);
+        request.cancels = Some(target);
+        request.only_target = only;
         may
+    }
+
+    /// A request comes that cancels at an unknown time may find besides what they had to find so far.
+    pub(super) fn more_to_cancel(&mut self, ring: RingId, user_data: u64) {
+        let seeks = |r: &&mut Request| r.ring == ring && r.cancels == Some(user_data) && r.phase != Phase::Done;
+        for other in self.state.requests.values_mut().filter(seeks) {
+            other.only_target = None;
+            other.may.join(May::exactly(0, Rule::CancelFound));
+            other.may.add_errors([(Errno(errno::EALREADY), Rule::CancelAlready)]);
+        }
+    }
+
+    /// A cancel has found its only target, which ends with that, unless it is tried unseen and for more than once.
+    fn only_target_ended(&mut self, id: RequestId, next: Option<RequestId>) -> bool {
+        let Some(target) = self.request(id).only_target else { return false };
+        let Some(request) = self.state.requests.get(&target) else { return false };
+        let known = request.phase != Phase::Queued || !request.retries;
+        if !known || request.phase == Phase::Done {
+            return false;
+        }
+        self.mark_cancelled(target, self.taken(target), next);
+        true
     }
 
     /// A cancel that may have ended any of the requests with its target's user data has ended.
@@ -87,6 +120,9 @@ impl World<'_> {
         let same = |r: &Request| r.ring == ring && r.cancels == Some(target) && r.phase != Phase::Done;
         let next =
             self.state.requests.iter().find(|(other, r)| **other != id && same(r)).map(|(other, _)| *other);
+        if res == Res::Bytes(0) && self.only_target_ended(id, next) {
+            return;
+        }
         for other in self.requests_with(ring, target).collect::<Vec<_>>() {
             let request = self.request_mut(other);
             if other == id || request.phase == Phase::Done || request.is_read_whole() {
@@ -131,6 +167,11 @@ impl World<'_> {
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.stop(id, retries);
         }
+        // a cancel that is itself cancelled was never tried
+        self.request_mut(id).cancels = None;
+        for other in self.state.requests.values_mut().filter(|other| other.canceller == Some(id)) {
+            other.canceller = None;
+        }
         let request = self.request_mut(id);
         request.phase = Phase::Issued;
         request.plan = None;
@@ -174,7 +215,7 @@ impl World<'_> {
         match res {
             Res::Err(Errno(errno::ECANCELED)) => !request.retries || self.taken(id).0 == 0,
             // a thread that waits in the send is interrupted
-            Res::Err(Errno(errno::EINTR)) => request.is_async && request.socket.is_some(),
+            Res::Err(Errno(errno::EINTR)) => request.is_async && request.socket.is_some() && request.may_wait(),
             Res::Bytes(n) => {
                 let taken = self.taken(id).1;
                 (request.retries || request.is_async) && n > 0 && n < request.len_bytes && n <= taken
@@ -195,6 +236,7 @@ impl World<'_> {
     /// A cancel's result was seen: its target follows.
     pub(super) fn cancel_ended(&mut self, id: RequestId, res: Res) {
         if let Some(target) = self.request(id).cancels {
+            self.found_elsewhere(id, target, res);
             return self.cancel_any_ended(id, target, res);
         }
         let targets = self.state.requests.iter().filter(|(_, r)| r.canceller == Some(id));
@@ -210,7 +252,11 @@ impl World<'_> {
             match res {
                 _ if request.phase == Phase::Done => {}
                 Res::Err(Errno(errno::EALREADY)) => request.may_stop_short(),
-                Res::Err(Errno(errno::ENOENT)) => request.may_be_missed(),
+                Res::Err(Errno(errno::ENOENT)) => {
+                    request.may_be_missed();
+                    // what waited would have been found
+                    request.may.waiting &= request.is_async || request.phase != Phase::Issued;
+                }
                 _ => {}
             }
         }
@@ -220,6 +266,11 @@ impl World<'_> {
     pub(super) fn target_ended(&mut self, id: RequestId, res: Res) {
         let (is_async, cut, len) =
             (self.request(id).is_async, self.request(id).cut, self.request(id).len_bytes);
+        let stopped = matches!(res, Res::Bytes(n) if n < len) || res == Res::Err(Errno(errno::ECANCELED));
+        for other in self.state.requests.values_mut().filter(|other| other.only_target == Some(id)) {
+            // what a cancel has found ends in no other way
+            other.may.bytes = other.may.bytes.filter(|_| stopped);
+        }
         let Some(canceller) = self.request_mut(id).canceller.take() else { return };
         let Some(request) = self.state.requests.get_mut(&canceller) else { return };
         let surely_found = request.may == May::exactly(0, Rule::CancelFound);

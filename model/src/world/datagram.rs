@@ -5,10 +5,10 @@
 
 use super::{Socket, World};
 use crate::abi::errno;
-use crate::cqe::Errno;
+use crate::cqe::{Errno, Res};
 use crate::fragments;
 use crate::may::May;
-use crate::net::UDP4_LONGEST;
+use crate::net::{Charge, UDP4_LONGEST};
 use crate::notice::Used;
 use crate::prepare::{Retry, SendPlan};
 use crate::program::SocketId;
@@ -48,6 +48,10 @@ impl World<'_> {
         let refused = self.may_be_refused(id).then_some((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
         let no_room = (Errno(errno::ENOBUFS), Rule::DatagramFragmentsFit);
         let fits = if has_device { Some(true) } else { queue.fragments_fit(len) };
+        let at_any_time = self.request(id).is_async || self.request(id).late;
+        if let Some(queue) = self.datagrams_mut(socket) {
+            queue.charges.push(Charge::of(id, len, at_any_time));
+        }
         let without_room = (fits != Some(true)).then_some(no_room);
         if let Some(mut torn) = self.tear(id, plan) {
             if let Some(notice) =
@@ -91,6 +95,28 @@ impl World<'_> {
             queue.enqueue(id, user_data, segments, len, is_async, &beside);
         }
         may
+    }
+
+    /// Whether a datagram that does not wait was made while others were on their way through the socket, in other
+    /// threads, and found no room for that moment (`sock_alloc_send_pskb` in `net/core/sock.c`).
+    pub(super) fn is_crowded_out(&self, id: RequestId, res: Res) -> bool {
+        let request = self.request(id);
+        let Some((socket, queue)) = request.socket.and_then(|s| Some((s, self.datagrams(s)?))) else {
+            return false;
+        };
+        request.never_waits
+            && res == Res::Err(Errno(errno::EAGAIN))
+            && queue.may_be_full(id, request.is_async || request.late, self.unseen_on(socket, id))
+    }
+
+    /// A request of the socket has ended: what it counted for matters only to what is still open.
+    pub(super) fn forget_charges(&mut self, socket: SocketId) {
+        if self.unsettled_on(socket).next().is_none()
+            && self.queued_on(socket).next().is_none()
+            && let Some(queue) = self.datagrams_mut(socket)
+        {
+            queue.charges.clear();
+        }
     }
 
     /// How a datagram fails whose packet was begun; it goes nowhere.

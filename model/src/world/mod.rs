@@ -22,6 +22,7 @@ mod standing;
 mod step;
 mod stream;
 mod submit;
+mod sweep;
 mod wire;
 
 pub use standing::Open;

@@ -99,6 +99,9 @@ impl World<'_> {
             }
             let refused = Res::Err(Errno(errno::ECONNREFUSED));
             results.extend(Some(refused).filter(|_| self.is_refused_late(id, refused)));
+            results.extend(request.swept.map(|_| Res::Err(Errno(errno::ECANCELED))));
+            let again = Res::Err(Errno(errno::EAGAIN));
+            results.extend(Some(again).filter(|_| self.is_crowded_out(id, again)));
             if request.misses {
                 results.push(Res::Err(Errno(errno::ENOENT)));
             }

@@ -46,6 +46,7 @@ impl World<'_> {
             Ok(rule) => self.hit(rule),
             Err(_) if self.may_be_cancelled(id, res) => self.hit(Rule::CancelEndsTarget),
             Err(_) if self.is_refused_late(id, res) => self.hit(Rule::DatagramRefused),
+            Err(_) if self.is_crowded_out(id, res) => self.hit(Rule::SendDontwait),
             Err(rule) if self.deviates(id, res).is_some() => self.hold_to(!self.law.contract, rule)?,
             Err(rule) => {
                 let rule = self.rule_of_read(id, self.unlocked_rule(request, res).unwrap_or(rule));
@@ -115,6 +116,7 @@ impl World<'_> {
         match () {
             () if is_polled_elsewhere(request, res) => Some(Deviation::PollFirstAsyncAgain),
             () if missed || interrupted => Some(Deviation::InterruptedNotFound),
+            () if self.is_swept(id, res) => Some(Deviation::SweepsChain),
             () => None,
         }
     }
@@ -125,10 +127,13 @@ impl World<'_> {
         self.hit(Rule::OneResult);
         let request = self.request(id);
         let is_promised = request.may.judge(res).is_ok() || self.may_be_cancelled(id, res);
+        let user_data = request.user_data;
         if !is_promised && let Some(deviation) = self.deviates(id, res) {
             self.met(deviation);
+            if deviation == Deviation::SweepsChain {
+                self.was_swept(id);
+            }
         }
-        let user_data = request.user_data;
         self.take_from_queue(id, true);
         self.count(user_data, more, false);
         self.conclude(id, res);
@@ -139,6 +144,7 @@ impl World<'_> {
     pub(super) fn conclude(&mut self, id: RequestId, res: Res) {
         let datagrams = self.request(id).socket.is_some_and(|socket| self.datagrams(socket).is_some());
         let way = self.way_of(id, self.request(id).socket);
+        self.sweep_behind(id, res);
         self.cancel_ended(id, res);
         self.target_ended(id, res);
         self.read_ended(id, res);
@@ -180,12 +186,19 @@ impl World<'_> {
                     }
                 }
             }
-            Some(Socket::Datagrams(queue)) => queue.settle(id, res.is_err()),
+            Some(Socket::Datagrams(queue)) => {
+                queue.settle(id, res.is_err());
+                socket.into_iter().for_each(|socket| self.forget_charges(socket));
+            }
             Some(Socket::File { .. }) | None => {}
         }
         if let Some(next) = behind {
             let end = if cut || (failed && !hard) { ChainEnd::Cut } else { ChainEnd::GoesOn };
-            self.go_on(next, end, waited, silent && !cut);
+            let silent = silent && !cut;
+            if end == ChainEnd::GoesOn && silent && !failed && self.comes_to_it_later(id, next) {
+                return self.retire(id);
+            }
+            self.go_on(next, end, waited, silent);
         }
         self.retire(id);
     }
@@ -216,6 +229,14 @@ impl World<'_> {
             request.is_deferred = defers;
             self.try_first(next);
         }
+    }
+
+    /// Whether what is behind a member that ended without a completion is tried by work that the call has yet to
+    /// do: what else is submitted with them comes before it.
+    fn comes_to_it_later(&self, id: RequestId, next: RequestId) -> bool {
+        let defers = self.state.rings[usize::from(self.request(id).ring.0)].defers;
+        let next_is_async = self.state.requests.get(&next).is_some_and(|next| next.is_async);
+        !defers && !next_is_async && !self.request(id).late
     }
 
     /// Forgets a request that owes nothing more.
@@ -288,6 +309,8 @@ impl World<'_> {
             || is_polled_elsewhere(request, again)
             || self.may_be_cancelled(id, Res::Err(Errno(errno::ECANCELED)))
             || self.may_be_cancelled_unseen(request)
+            || request.swept.is_some()
+            || self.is_crowded_out(id, again)
             || self.is_refused_late(id, Res::Err(Errno(errno::ECONNREFUSED)));
         let tried = matches!(request.phase, Phase::Issued | Phase::Armed);
         let next = request
@@ -298,6 +321,7 @@ impl World<'_> {
             return Err(Rule::LinkStartsAfterResult);
         };
         let socket = request.socket;
+        self.sweep_behind(id, Res::Err(Errno(errno::ECANCELED)));
         let request = self.request_mut(id);
         request.phase = Phase::Issued;
         request.may.bytes = None;

@@ -185,7 +185,11 @@ impl World<'_> {
         stream.may_retry(id);
         let read = stream.writer(id).map_or(0, |w| w.read);
         let len = stream.writer(id).map_or(0, |w| w.send.len_bytes);
+        let unseen = self.unseen_on(socket, id);
+        let writable = self.stream(socket).is_some_and(|stream| stream.is_surely_writable(unseen));
         let request = self.request_mut(id);
+        // for one that polls first, room is not enough
+        let polls = request.polls_first && !writable;
         if request.phase == Phase::Armed {
             request.phase = request.phase.after(Event::Issue).unwrap_or(Phase::Issued);
         }
@@ -195,7 +199,7 @@ impl World<'_> {
         if len > 0 {
             request.may.bytes.get_or_insert(counts);
         }
-        request.may.waiting = room != Room::Enough;
+        request.may.waiting = room != Room::Enough || polls;
     }
 
     /// The peer is about to read.

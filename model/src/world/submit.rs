@@ -103,10 +103,13 @@ impl World<'_> {
             canceller: self.cancel_of(ring, sqe.user_data),
             is_found: false,
             is_missed: false,
+            is_found_elsewhere: false,
+            swept: None,
             misses: false,
             has_ended: false,
             is_woken: false,
             cancels: None,
+            only_target: None,
             polls_first: false,
             born: Vec::new(),
             born_at: self.state.begun,
@@ -123,6 +126,7 @@ impl World<'_> {
             len_bytes: 0,
             lends_from: None,
         };
+        self.more_to_cancel(ring, sqe.user_data);
         let mut refused = false;
         match prepared {
             Prepared::Refused { errors, notice } => {
