@@ -45,7 +45,9 @@ pub(crate) fn mutants(program: &Program, trace: &Trace) -> Vec<Mutant> {
                 with("a completion too many", &|all| all.insert(at + 1, all[at].clone()));
                 with("a completion is missing", &|all| {
                     let step = all.remove(at).step;
-                    waits_in_vain(program, all, step);
+                    if is_waited_for(program, step, taken.cqe.user_data) {
+                        waits_in_vain(program, all, step);
+                    }
                 });
                 let notif = Cqe { user_data: taken.cqe.user_data, res: 0, flags: cqe_flag::NOTIF };
                 let notif =
@@ -132,6 +134,14 @@ fn takes(program: &Program, step: usize, from: RingId) -> bool {
 fn waits_in_vain(program: &Program, all: &mut Vec<Seen>, step: u32) {
     if matches!(&program.steps[step as usize], Step::Reap { until: Until::Seen(_) | Until::Settled, .. }) {
         put(all, Seen { step, what: What::GaveUp });
+    }
+}
+
+/// Whether the step goes on until it has seen what carries this.
+fn is_waited_for(program: &Program, step: u32, user_data: u64) -> bool {
+    match &program.steps[step as usize] {
+        Step::Reap { until: Until::Seen(wants), .. } => wants.iter().any(|want| want.user_data == user_data),
+        _ => true,
     }
 }
 

@@ -169,7 +169,10 @@ impl World<'_> {
             return May { waiting: polls, ..May::fail(error.0, rule) };
         }
         if plan.long_control {
-            return May::fail(errno::ENOBUFS, Rule::MsgControlLength);
+            let unseen = self.unseen_on(socket, id);
+            let full = self.stream(socket).is_some_and(|stream| !stream.is_surely_writable(unseen));
+            let polls = plan.poll_first && full;
+            return May { waiting: polls, ..May::fail(errno::ENOBUFS, Rule::MsgControlLength) };
         }
         self.request_mut(id).socket = Some(socket);
         match self.state.sockets[usize::from(socket.0)] {

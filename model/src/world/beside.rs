@@ -123,7 +123,9 @@ impl World<'_> {
         let unseen = self.unseen_on(socket, id);
         match stream.room_for(mapped.saturating_add(unseen)) {
             Room::Enough if self.ended_since(id, socket).1 => (Room::Unknown, false),
-            Room::Enough if request.waited && self.read_since(id, socket) => (Room::Unknown, true),
+            Room::Enough if (request.waited || request.late) && self.read_since(id, socket) => {
+                (Room::Unknown, true)
+            }
             // another thread, or a later enter, comes to it when there may be room
             Room::None if tried_later && plan.retry == Retry::Never => (Room::Unknown, false),
             Room::Part if tried_later || request.late || plan.poll_first => (Room::Unknown, false),

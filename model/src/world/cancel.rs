@@ -94,12 +94,12 @@ impl World<'_> {
 
     /// A request comes that cancels at an unknown time may find besides what they had to find so far.
     pub(super) fn more_to_cancel(&mut self, ring: RingId, user_data: u64) {
-        let seeks = |r: &&mut Request| r.ring == ring && r.cancels == Some(user_data) && r.phase != Phase::Done;
-        for other in self.state.requests.values_mut().filter(seeks) {
+        let seeks = |r: &Request| r.ring == ring && r.cancels == Some(user_data) && r.phase != Phase::Done;
+        self.state.requests.change(RequestId(0), seeks, |_, other| {
             other.only_target = None;
             other.may.join(May::exactly(0, Rule::CancelFound));
             other.may.add_errors([(Errno(errno::EALREADY), Rule::CancelAlready)]);
-        }
+        });
     }
 
     /// A cancel has found its only target, which ends with that, unless it is tried unseen and for more than once.
@@ -169,9 +169,8 @@ impl World<'_> {
         }
         // a cancel that is itself cancelled was never tried
         self.request_mut(id).cancels = None;
-        for other in self.state.requests.values_mut().filter(|other| other.canceller == Some(id)) {
-            other.canceller = None;
-        }
+        let sought = |other: &Request| other.canceller == Some(id);
+        self.state.requests.change(RequestId(0), sought, |_, other| other.canceller = None);
         let request = self.request_mut(id);
         request.phase = Phase::Issued;
         request.plan = None;
@@ -215,7 +214,9 @@ impl World<'_> {
         match res {
             Res::Err(Errno(errno::ECANCELED)) => !request.retries || self.taken(id).0 == 0,
             // a thread that waits in the send is interrupted
-            Res::Err(Errno(errno::EINTR)) => request.is_async && request.socket.is_some() && request.may_wait(),
+            Res::Err(Errno(errno::EINTR)) => {
+                request.is_async && request.socket.is_some() && request.may_wait()
+            }
             Res::Bytes(n) => {
                 let taken = self.taken(id).1;
                 (request.retries || request.is_async) && n > 0 && n < request.len_bytes && n <= taken
@@ -267,10 +268,9 @@ impl World<'_> {
         let (is_async, cut, len) =
             (self.request(id).is_async, self.request(id).cut, self.request(id).len_bytes);
         let stopped = matches!(res, Res::Bytes(n) if n < len) || res == Res::Err(Errno(errno::ECANCELED));
-        for other in self.state.requests.values_mut().filter(|other| other.only_target == Some(id)) {
-            // what a cancel has found ends in no other way
-            other.may.bytes = other.may.bytes.filter(|_| stopped);
-        }
+        // what a cancel has found ends in no other way
+        let missed = |other: &Request| other.only_target == Some(id) && !stopped;
+        self.state.requests.change(RequestId(0), missed, |_, other| other.may.bytes = None);
         let Some(canceller) = self.request_mut(id).canceller.take() else { return };
         let Some(request) = self.state.requests.get_mut(&canceller) else { return };
         let surely_found = request.may == May::exactly(0, Rule::CancelFound);

@@ -6,7 +6,7 @@ use super::{Ends, Ring, Socket, Tally, World};
 use crate::cqe::Errno;
 use crate::memory::Generation;
 use crate::mutation::Fault;
-use crate::net::{Connection, Holds, Room};
+use crate::net::{Connection, Holds, Room, Stream};
 use crate::notice::Used;
 use crate::program::{Amount, RingId, SocketId, Step};
 use crate::request::{Event, Phase, Request, RequestId};
@@ -77,7 +77,7 @@ impl World<'_> {
             Step::OfferWindow { socket, bytes } => {
                 self.peer_speaks(*socket, |stream| stream.offer(*bytes));
             }
-            Step::Miss { socket, .. } => self.peer_speaks(*socket, crate::net::Stream::miss),
+            Step::Miss { socket, .. } => self.peer_speaks(*socket, Stream::miss),
             Step::ResetPeer { socket } => self.peer_resets(*socket),
             Step::CloseOwn { socket } => self.close_own(*socket),
             Step::ShutdownOwn { socket } => self.shut_down(*socket),
@@ -243,6 +243,7 @@ impl World<'_> {
         let broken = vec![(Errno(errno::EPIPE), Rule::SendBrokenPipe)];
         let errors = if is_unix { broken } else { super::attempt::after_reset().errors };
         self.fail_waiting(socket, &errors);
+        self.reset_threads(socket);
         // others that were tried unseen may have put bytes before these
         let others = self.queued_on(socket).any(|(_, request)| request.notice.is_some());
         let Some(stream) = self.stream_mut(socket) else { return };
@@ -263,6 +264,22 @@ impl World<'_> {
             };
         }
         self.wake_polls();
+    }
+
+    /// A thread that waits in a send on a Unix socket, or is in the middle of one, is told that bytes which it had sent
+    /// are lost (`unix_release_sock` in `net/unix/af_unix.c`); one that begins later finds only that the peer is gone.
+    fn reset_threads(&mut self, socket: SocketId) {
+        let unread =
+            |stream: &&Stream| stream.is_unix && stream.writers.iter().any(|w| w.accepted.1 > w.read);
+        if self.stream(socket).filter(unread).is_none() {
+            return;
+        }
+        for id in self.unsettled_on(socket).collect::<Vec<_>>() {
+            let request = self.request_mut(id);
+            if request.is_async && !request.is_read_whole() {
+                request.may.add_errors([(Errno(errno::ECONNRESET), Rule::SendResetOnce)]);
+            }
+        }
     }
 
     pub(super) fn is_open(&self, socket: SocketId) -> bool {

@@ -10,7 +10,7 @@ use crate::cqe::{Errno, Res};
 use crate::may::May;
 use crate::prepare::Plan;
 use crate::program::RingId;
-use crate::request::{Phase, RequestId, Swept};
+use crate::request::{Phase, Request, RequestId, Swept};
 use crate::rules::Rule;
 
 const CANCELLED: Res = Res::Err(Errno(errno::ECANCELED));
@@ -27,12 +27,11 @@ impl World<'_> {
         for other in self.requests_with(ring, target).collect::<Vec<_>>() {
             self.request_mut(other).is_found_elsewhere |= found;
         }
-        for other in self.state.requests.values_mut().filter(|other| other.ring == ring) {
-            if let Some(swept) = other.swept.as_mut().filter(|swept| swept.target == target) {
-                swept.is_known |= found;
-                other.swept = other.swept.filter(|swept| swept.is_known);
-            }
-        }
+        let swept = |other: &Request| other.ring == ring && other.swept.is_some_and(|s| s.target == target);
+        self.state.requests.change(RequestId(0), swept, |_, other| {
+            let is_known = other.swept.is_some_and(|swept| swept.is_known) || found;
+            other.swept = is_known.then_some(Swept { target, is_known });
+        });
     }
 
     /// Cancels of this user data that another thread runs and whose result was not seen.
