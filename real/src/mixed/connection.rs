@@ -69,6 +69,13 @@ pub(super) struct Message {
     pub(super) to: Option<SocketAddr>,
 }
 
+impl Message {
+    /// Whether it has ended and no request refers to it.
+    fn is_over(&self) -> bool {
+        self.state == State::Ended && self.holds == 0
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Queued,
@@ -159,12 +166,14 @@ impl<S> Connection<S> {
     }
 
     /// Adds a piece of the message that is being written.
+    #[inline]
     pub(super) fn add_piece(&mut self, piece: Piece) {
         self.lent_bytes += piece.lent_bytes();
         self.pieces.push_back(piece);
     }
 
     /// Pieces behind the last message: of one that is being written, or that was never finished.
+    #[inline]
     pub(super) fn unfinished_pieces(&self) -> usize {
         let end = self.messages.back().map_or(self.pieces_base, |m| m.first_piece + u64::from(m.pieces));
         (self.pieces_base + self.pieces.len() as u64 - end) as usize
@@ -188,6 +197,7 @@ impl<S> Connection<S> {
     }
 
     /// Makes a message of the unfinished pieces: its number.
+    #[inline]
     pub(super) fn finish_message(&mut self, len_bytes: u64, to: Option<SocketAddr>) -> u64 {
         let pieces = self.unfinished_pieces();
         let first_piece = self.pieces_base + (self.pieces.len() - pieces) as u64;
@@ -275,11 +285,15 @@ impl<S> Connection<S> {
             return;
         }
         message.state = State::Ended;
+        let is_over = message.is_over();
         let whole = outcome == Outcome::Whole;
         sink.counters.whole += u64::from(whole);
         sink.counters.not_whole += u64::from(!whole);
         sink.events.push_back(Event::Ended(ticket, outcome));
-        self.settle(number, sink);
+        if is_over {
+            self.release(number, sink);
+            self.drop_front();
+        }
     }
 
     /// Ends every message from `from` on that no request carries: `outcome` gets number and bytes sent.
@@ -307,9 +321,12 @@ impl<S> Connection<S> {
         for number in first..first + span {
             if let Some(message) = self.message_mut(number).filter(|m| m.holds > 0) {
                 message.holds -= 1;
-                self.settle(number, sink);
+                if message.is_over() {
+                    self.release(number, sink);
+                }
             }
         }
+        self.drop_front();
         self.requests -= 1;
     }
 
@@ -320,45 +337,36 @@ impl<S> Connection<S> {
             return None;
         }
         message.state = State::Withdrawn;
-        let payloads = self.take_memory(number, arena);
+        let payloads = self.take_memory(number, arena).collect();
         self.drop_front();
         Some(payloads)
     }
 
-    /// Gives memory back if the message has ended and no request refers to it.
-    fn settle(&mut self, number: u64, sink: &mut Sink<'_>) {
-        let over = self.message_mut(number).is_some_and(|m| m.state == State::Ended && m.holds == 0);
-        if !over {
-            return;
-        }
+    /// Gives the memory of a message back, which is over.
+    #[inline]
+    fn release(&mut self, number: u64, sink: &mut Sink<'_>) {
         let ticket = Ticket { socket: self.key, number };
-        let (first, count) = self.pieces_at(number);
-        for index in first..first + count {
-            if let Some(payload) = self.free_piece(index, sink.arena) {
-                sink.counters.lent_bytes -= payload.bytes().len() as u64;
-                sink.events.push_back(Event::Released(ticket, payload));
-            }
+        for payload in self.take_memory(number, sink.arena) {
+            sink.counters.lent_bytes -= payload.bytes().len() as u64;
+            sink.events.push_back(Event::Released(ticket, payload));
         }
-        self.drop_front();
     }
 
-    fn take_memory(&mut self, number: u64, arena: &mut Arena) -> Vec<Payload> {
+    /// Frees the pieces of a message: what was lent, in order.
+    fn take_memory(&mut self, number: u64, arena: &mut Arena) -> impl Iterator<Item = Payload> {
         let (first, count) = self.pieces_at(number);
-        (first..first + count).filter_map(|index| self.free_piece(index, arena)).collect()
-    }
-
-    /// Frees a piece; a payload is handed on.
-    fn free_piece(&mut self, index: usize, arena: &mut Arena) -> Option<Payload> {
-        let piece = &mut self.pieces[index];
-        match std::mem::replace(&mut piece.memory, Held::Nothing) {
-            Held::Slot(slot) => arena.unstage(slot),
-            Held::Lent(payload) => {
-                self.lent_bytes -= payload.bytes().len() as u64;
-                return Some(payload);
+        let Connection { pieces, lent_bytes, .. } = self;
+        pieces.range_mut(first..first + count).filter_map(|piece| {
+            match std::mem::replace(&mut piece.memory, Held::Nothing) {
+                Held::Slot(slot) => arena.unstage(slot),
+                Held::Lent(payload) => {
+                    *lent_bytes -= payload.bytes().len() as u64;
+                    return Some(payload);
+                }
+                Held::Staged(_) | Held::Nothing => {}
             }
-            Held::Staged(_) | Held::Nothing => {}
-        }
-        None
+            None
+        })
     }
 
     fn pieces_at(&self, number: u64) -> (usize, usize) {
@@ -368,11 +376,14 @@ impl<S> Connection<S> {
 
     fn drop_front(&mut self) {
         while let Some(message) = self.messages.front() {
-            if message.holds > 0 || !matches!(message.state, State::Ended | State::Withdrawn) {
+            if !message.is_over() && message.state != State::Withdrawn {
                 break;
             }
             let pieces = message.pieces;
-            self.pieces.drain(..usize::from(pieces));
+            // one by one: a message has few
+            for _ in 0..pieces {
+                self.pieces.pop_front();
+            }
             self.pieces_base += u64::from(pieces);
             self.messages.pop_front();
             self.base += 1;

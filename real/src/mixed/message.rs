@@ -27,6 +27,7 @@ pub struct Message<'s, K: Kernel> {
 }
 
 impl<'s, K: Kernel> Message<'s, K> {
+    #[inline]
     pub(super) fn begin(sender: &'s mut Sender<K>, connection: Result<usize, Refusal>) -> Message<'s, K> {
         let mut message = Message { sender, connection, len_bytes: 0, to: None, refused: Vec::new() };
         // what a message that was forgotten has left
@@ -40,8 +41,23 @@ impl<'s, K: Kernel> Message<'s, K> {
     }
 
     /// Adds bytes that are copied now: they are the caller's again when this returns.
+    #[inline]
     pub fn copy(mut self, bytes: &[u8]) -> Self {
-        let Some(index) = self.room_for(bytes.len()) else { return self };
+        self.add_copied(bytes);
+        self
+    }
+
+    /// Adds bytes that are lent: they come back with `Event::Released`.
+    #[inline]
+    pub fn lend(mut self, payload: impl Into<Payload>) -> Self {
+        self.add_lent(payload.into());
+        self
+    }
+
+    /// As `copy`.
+    #[inline]
+    pub(super) fn add_copied(&mut self, bytes: &[u8]) {
+        let Some(index) = self.room_for(bytes.len()) else { return };
         let arena = &mut self.sender.arena;
         let staged = if bytes.len() <= SLOT_BYTES {
             arena.stage(bytes).map(|slot| (slot.addr, Held::Slot(slot.number)))
@@ -58,21 +74,20 @@ impl<'s, K: Kernel> Message<'s, K> {
             }
             None => self.connection = Err(self.refusal(index, Refusal::Full)),
         }
-        self
     }
 
-    /// Adds bytes that are lent: they come back with `Event::Released`.
-    pub fn lend(mut self, payload: impl Into<Payload>) -> Self {
-        let mut payload = payload.into();
+    /// As `lend`.
+    #[inline]
+    pub(super) fn add_lent(&mut self, mut payload: Payload) {
         let len_bytes = payload.bytes().len();
         let Some(index) = self.room_for(len_bytes) else {
             self.refused.push(payload);
-            return self;
+            return;
         };
         if !self.sender.may_lend(index, len_bytes as u64) {
             self.connection = Err(self.refusal(index, Refusal::Full));
             self.refused.push(payload);
-            return self;
+            return;
         }
         let in_arena = payload.is_of(&self.sender.arena);
         self.sender.counters.lent_bytes += len_bytes as u64;
@@ -80,7 +95,6 @@ impl<'s, K: Kernel> Message<'s, K> {
         let (start, header_bytes) = before.unwrap_or((payload.addr(), 0));
         let (addr, memory) = (start, Held::Lent(payload));
         self.add(index, Piece { addr, len_bytes: header_bytes + len_bytes, in_arena, memory });
-        self
     }
 
     /// Puts the header that was copied last right before a payload that has room for it: where it begins, and
@@ -104,6 +118,7 @@ impl<'s, K: Kernel> Message<'s, K> {
     }
 
     /// Queues it for the next flush. Refused, everything that it would have lent comes back.
+    #[inline]
     pub fn queue(mut self) -> Result<Ticket, Refused> {
         let why = match self.connection {
             Ok(index) if self.len_bytes > 0 => {
@@ -118,6 +133,7 @@ impl<'s, K: Kernel> Message<'s, K> {
     }
 
     /// The connection, if a piece of so many bytes can be added; empty pieces add nothing.
+    #[inline]
     fn room_for(&mut self, len_bytes: usize) -> Option<usize> {
         let index = self.connection.ok()?;
         let connection = self.sender.connection_mut(index)?;
@@ -129,6 +145,7 @@ impl<'s, K: Kernel> Message<'s, K> {
         Some(index)
     }
 
+    #[inline]
     fn add(&mut self, index: usize, piece: Piece) {
         if let Some(connection) = self.sender.connection_mut(index) {
             self.len_bytes += piece.len_bytes as u64;
@@ -143,8 +160,11 @@ impl<'s, K: Kernel> Message<'s, K> {
         why
     }
 
+    #[inline]
     fn roll_back(&mut self) {
-        if let Ok(index) = self.connection {
+        if let Ok(index) = self.connection
+            && self.sender.connection_mut(index).is_some_and(|c| c.unfinished_pieces() > 0)
+        {
             self.sender.take_unfinished(index);
         }
     }

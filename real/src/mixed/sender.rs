@@ -147,7 +147,10 @@ impl<K: Kernel> Sender<K> {
         header: &[u8],
         payload: impl Into<Payload>,
     ) -> Result<Ticket, Refused> {
-        self.message(key).copy(header).lend(payload).queue()
+        let mut message = self.message(key);
+        message.add_copied(header);
+        message.add_lent(payload.into());
+        message.queue()
     }
 
     /// Takes a message back that was not handed over yet: what it would have lent, in order.
