@@ -3,14 +3,15 @@
 use std::io;
 
 use super::lane::Road;
-use super::source::{HEADERS, Payloads};
+use super::source::{HEADERS, Payloads, Pool};
 use super::{Cell, Counts, header};
-use crate::mixed::{Counters, Event, LocalRing, Outcome, Policy, Refusal, Sender, SocketKey};
+use crate::mixed::{Counters, Event, LocalRing, Outcome, Payload, Policy, Sender, SocketKey};
 
 /// A sender and its socket.
 pub(super) struct Ours {
     sender: Sender<LocalRing>,
     key: SocketKey,
+    pool: Pool,
     /// Messages that have ended.
     ended: u64,
     queued: u64,
@@ -33,8 +34,9 @@ impl Ours {
             return Err(io::Error::other("memory cannot be registered: raise RLIMIT_MEMLOCK (ulimit -l)"));
         }
         let key = sender.add(road.near.try_clone()?)?;
+        let pool = Pool::lease(cell, &mut sender)?;
         let (told, counts) = (sender.counters(), Counts::default());
-        Ok(Ours { sender, key, ended: 0, queued: 0, told, counts })
+        Ok(Ours { sender, key, pool, ended: 0, queued: 0, told, counts })
     }
 
     /// The sender, to lease from it.
@@ -56,7 +58,8 @@ impl Ours {
         batch: usize,
     ) -> io::Result<()> {
         for number in first..first + batch as u64 {
-            while !self.queue(payloads, number)? {
+            while !self.queue(payloads.slot(number).len as usize, number)? {
+                self.turn(road, 0)?;
                 road.drain()?;
                 self.turn(road, 1)?;
             }
@@ -70,18 +73,16 @@ impl Ours {
         Ok(())
     }
 
-    /// Queues one message; false while there is no room.
-    fn queue(&mut self, payloads: &Payloads, number: u64) -> io::Result<bool> {
+    /// Queues one message; false while all payloads of its length are under way.
+    fn queue(&mut self, len: usize, number: u64) -> io::Result<bool> {
         let header = header(number);
-        let queued = match payloads.owner(number) {
-            Some(payload) => self.sender.send(self.key, &header, payload.clone()),
-            None => self.sender.message(self.key).copy(&header).queue(),
+        let queued = if len == 0 {
+            self.sender.message(self.key).copy(&header).queue()
+        } else {
+            let Some(payload) = self.pool.take(len) else { return Ok(false) };
+            self.sender.send(self.key, &header, payload)
         };
-        match queued {
-            Ok(_) => Ok(true),
-            Err(refused) if refused.why == Refusal::Full => Ok(false),
-            Err(refused) => Err(io::Error::other(refused.why)),
-        }
+        queued.map(|_| true).map_err(|refused| io::Error::other(refused.why))
     }
 
     fn turn(&mut self, road: &mut Road, wanted: u32) -> io::Result<()> {
@@ -92,7 +93,7 @@ impl Ours {
                 Event::Ended(_, outcome) => {
                     return Err(io::Error::other(format!("a message ended {outcome:?}")));
                 }
-                // dropped: it is shared with the payloads, which stay
+                Event::Released(_, Payload::Lease(lease)) => self.pool.give(lease),
                 Event::Released(..) | Event::Overdue(_) => {}
             }
         }

@@ -1,9 +1,14 @@
 //! The memory that all ways send from: the sender's arena, so that pages are the same for all.
+//!
+//! The sender leases its payloads with room for the header in front, as a server would that cares. What has
+//! come back is sent again: the last one first if payloads are to stay in the cache, else the first.
+
+use std::collections::VecDeque;
 
 use std::io;
 
 use super::{Cell, HEADER_BYTES, Source};
-use crate::mixed::{Arena, ArenaSize, LocalRing, SLOT_BYTES, Sender, Shared};
+use crate::mixed::{Arena, ArenaSize, Lease, LocalRing, SLOT_BYTES, Sender};
 
 /// Bytes of the payloads that stay in the cache, and of those that do not.
 const CACHED_BYTES: u64 = 256 << 10;
@@ -12,6 +17,9 @@ const BEYOND_BYTES: u64 = 32 << 20;
 const SLOTS_MAX: usize = 16_384;
 /// Headers that a request may still refer to.
 pub(super) const HEADERS: usize = 4096;
+/// More bytes, or messages, of the sender's are seldom under way.
+const UNDER_WAY_BYTES: usize = 6 << 20;
+const UNDER_WAY_MAX: usize = 512;
 /// A lease of so many bytes takes whole pages.
 const PAGED_FROM_BYTES: usize = 2048;
 const PAGE_BYTES: usize = 4096;
@@ -25,13 +33,13 @@ pub(super) struct Slot {
 
 /// All payloads. Their numbers are those of messages, taken modulo how many there are.
 pub(super) struct Payloads {
-    pub(super) slots: Vec<Slot>,
-    /// Who owns a slot; nobody if it is empty.
-    pub(super) leases: Vec<Option<Shared>>,
+    slots: Vec<Slot>,
+    /// Keeps the slots where they are.
+    _leases: Vec<Lease>,
     /// Where headers are kept, or staged.
-    pub(super) headers: crate::mixed::Lease,
+    headers: Lease,
     /// Messages that lie one behind the other, each header before its payload.
-    run: Shared,
+    run: Lease,
     /// Where a message of the run begins; its end is the last.
     run_at: Vec<usize>,
 }
@@ -53,34 +61,96 @@ impl Cell {
         self.slots().max(self.batch.next_power_of_two())
     }
 
+    /// Payloads of each length that the sender has: as many as may be under way.
+    fn pooled(&self, len: usize) -> usize {
+        let share = self.lens.iter().filter(|other| **other as usize == len).count();
+        let slots = self.slots() / self.lens.len() * share;
+        let under_way = UNDER_WAY_BYTES / len.max(UNDER_WAY_BYTES / UNDER_WAY_MAX);
+        slots.max(under_way + self.batch)
+    }
+
+    /// The lengths of payloads, each once.
+    fn distinct(&self) -> Vec<usize> {
+        let mut lens: Vec<usize> = self.lens.iter().map(|len| *len as usize).filter(|len| *len > 0).collect();
+        lens.sort_unstable();
+        lens.dedup();
+        lens
+    }
+
     fn len_of(&self, slot: usize) -> usize {
         self.lens[slot % self.lens.len()] as usize
     }
 
     /// An arena in which all of it has room.
     pub(super) fn arena(&self) -> io::Result<Arena> {
-        let slots = self.slots();
-        let sum = |wanted: &dyn Fn(usize) -> bool| -> usize {
-            (0..slots).map(|slot| self.len_of(slot)).filter(|len| wanted(*len)).map(stride).sum()
-        };
+        let slots = (0..self.slots()).map(|slot| stride(self.len_of(slot)));
+        let pools = self.distinct().into_iter().map(|len| (len, self.pooled(len)));
         let run: usize = (0..self.run_messages()).map(|slot| HEADER_BYTES + self.len_of(slot)).sum();
-        let paged = sum(&|len| len >= PAGED_FROM_BYTES) + stride(run) + HEADERS * SLOT_BYTES;
-        // the allocator rounds up what it looks for
-        let roomy = |bytes: usize| (bytes + bytes / 4 + (1 << 20)) as u32;
+        let all = slots.sum::<usize>() + stride(run) + HEADERS * SLOT_BYTES;
+        let (mut bytes, mut leases) = (all, self.slots() + 16);
+        for (len, count) in pools {
+            bytes += count * stride(len + SLOT_BYTES);
+            leases += count;
+        }
+        // the allocator rounds up what it looks for; which pool a lease is of is the arena's affair
+        let roomy = (bytes + bytes / 4 + (1 << 20)) as u32;
+        let is_small = self.lens.iter().all(|len| (*len as usize) < PAGED_FROM_BYTES);
         Arena::map(ArenaSize {
             header_slots: 2 * HEADERS as u32,
-            small_bytes: roomy(sum(&|len| len < PAGED_FROM_BYTES)),
-            paged_bytes: roomy(paged),
-            leases_max: slots as u32 + 16,
+            small_bytes: if is_small { roomy } else { 4 << 20 },
+            paged_bytes: roomy,
+            leases_max: leases as u32,
         })
     }
+}
+
+/// The sender's payloads that are not under way, by their lengths.
+pub(super) struct Pool {
+    free: Vec<(usize, VecDeque<Lease>)>,
+    source: Source,
+}
+
+impl Pool {
+    /// Leases them.
+    pub(super) fn lease(cell: &Cell, sender: &mut Sender<LocalRing>) -> io::Result<Pool> {
+        let mut free = Vec::new();
+        for len in cell.distinct() {
+            let mut leases = VecDeque::new();
+            for _ in 0..cell.pooled(len) {
+                let mut lease = sender.lease_behind(HEADER_BYTES, len).ok_or_else(no_room)?;
+                lease.fill(len as u8);
+                leases.push_back(lease);
+            }
+            free.push((len, leases));
+        }
+        Ok(Pool { free, source: cell.source })
+    }
+
+    /// A payload of so many bytes, if one is not under way.
+    pub(super) fn take(&mut self, len: usize) -> Option<Lease> {
+        let (_, leases) = self.free.iter_mut().find(|(known, _)| *known == len)?;
+        match self.source {
+            Source::Cached => leases.pop_back(),
+            Source::Beyond => leases.pop_front(),
+        }
+    }
+
+    /// It came back.
+    pub(super) fn give(&mut self, lease: Lease) {
+        if let Some((_, leases)) = self.free.iter_mut().find(|(known, _)| *known == lease.len()) {
+            leases.push_back(lease);
+        }
+    }
+}
+
+fn no_room() -> io::Error {
+    io::Error::other("an arena has too little room for what it was made for")
 }
 
 impl Payloads {
     /// Leases it all.
     pub(super) fn lease(cell: &Cell, sender: &mut Sender<LocalRing>) -> io::Result<Payloads> {
-        let no_room = || io::Error::other("an arena has too little room for what it was made for");
-        let mut lease = |len: usize| -> io::Result<crate::mixed::Lease> {
+        let mut lease = |len: usize| -> io::Result<Lease> {
             let mut lease = sender.lease(len).ok_or_else(no_room)?;
             lease.fill(len as u8);
             Ok(lease)
@@ -88,29 +158,25 @@ impl Payloads {
         let (mut slots, mut leases) = (Vec::new(), Vec::new());
         for slot in 0..cell.slots() {
             let len = cell.len_of(slot);
-            let owner = if len == 0 { None } else { Some(lease(len)?.share()) };
-            slots.push(Slot {
-                addr: owner.as_ref().map_or(std::ptr::null(), |o| o.as_ptr()),
-                len: len as u32,
-            });
-            leases.push(owner);
+            let mut addr = std::ptr::null();
+            if len > 0 {
+                let owner = lease(len)?;
+                addr = owner.as_ptr();
+                leases.push(owner);
+            }
+            slots.push(Slot { addr, len: len as u32 });
         }
         let mut run_at = vec![0];
         for slot in 0..cell.run_messages() {
             run_at.push(run_at[slot] + HEADER_BYTES + cell.len_of(slot));
         }
-        let run = lease(run_at[run_at.len() - 1])?.share();
-        Ok(Payloads { slots, leases, headers: lease(HEADERS * SLOT_BYTES)?, run, run_at })
+        let run = lease(run_at[run_at.len() - 1])?;
+        Ok(Payloads { slots, _leases: leases, headers: lease(HEADERS * SLOT_BYTES)?, run, run_at })
     }
 
     /// The slot of a message.
     pub(super) fn slot(&self, number: u64) -> Slot {
         self.slots[number as usize & (self.slots.len() - 1)]
-    }
-
-    /// Who owns the payload of a message.
-    pub(super) fn owner(&self, number: u64) -> Option<&Shared> {
-        self.leases[number as usize & (self.leases.len() - 1)].as_ref()
     }
 
     /// The first byte and the length of so many messages of the run; they must not go over its end.
