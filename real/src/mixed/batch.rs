@@ -28,8 +28,9 @@ pub(super) struct Bounds<'a> {
     pub(super) bytes_max: u64,
     /// The longest datagram that may be one of several in a request.
     pub(super) segment_bytes_max: u64,
-    /// Whether one range, in the arena or not, of so many bytes is not to be gathered with others.
-    pub(super) is_alone: &'a dyn Fn(bool, u64) -> bool,
+    /// Where only what is one range can be lent: whether one, in the arena or not, of so many bytes is not to be
+    /// gathered with others.
+    pub(super) is_alone: Option<&'a dyn Fn(bool, u64) -> bool>,
 }
 
 /// The most datagrams that the kernel cuts one request into (`UDP_MAX_SEGMENTS` of old kernels).
@@ -100,9 +101,10 @@ impl<S> Connection<S> {
 
     /// Whether what is left of a message is a range that goes alone.
     fn is_alone(&self, bounds: &Bounds<'_>, message: &Message) -> bool {
-        let Some(last) = self.pieces_of(message).last() else { return false };
+        let Some(is_alone) = bounds.is_alone else { return false };
         let left = message.len_bytes - message.sent_bytes;
-        left <= last.len_bytes as u64 && (bounds.is_alone)(last.in_arena, left)
+        let last = self.pieces_of(message).next_back();
+        last.is_some_and(|last| left <= last.len_bytes as u64 && is_alone(last.in_arena, left))
     }
 
     fn add_to(&self, batch: &mut Batch, number: u64, each: &mut impl FnMut(*const u8, usize)) {

@@ -101,13 +101,13 @@ impl<K: Kernel> Sender<K> {
         let lends_ranges_only = zero_copy && !copies && self.ways.lends_ranges_only();
         let is_alone = |in_arena: bool, bytes: u64| {
             let from = if in_arena && has_buffer { &policy.fixed } else { &policy.plain };
-            lends_ranges_only && from.allow(1, bytes)
+            from.allow(1, bytes)
         };
         let bounds = Bounds {
             iovecs_max: policy.iovecs_max.clamp(1, 1024),
             bytes_max: policy.gather_bytes_max,
             segment_bytes_max: policy.segment_bytes_max,
-            is_alone: &is_alone,
+            is_alone: lends_ranges_only.then_some(&is_alone as &dyn Fn(bool, u64) -> bool),
         };
         let batch = connection.gather(&bounds, |addr, len| {
             iovecs.push(libc::iovec { iov_base: addr.cast_mut().cast(), iov_len: len });

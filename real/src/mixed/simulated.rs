@@ -4,7 +4,9 @@
 //! program and a trace (`Outside::record`), to be judged like a run of a real kernel; memory is read when
 //! the model says that the kernel reads it, so lent memory that changes meanwhile is found.
 //!
-//! Another runtime can be tested on `uringspec_model::live` in the same way.
+//! Another runtime can be tested on `uringspec_model::live` in the same way: hand its entries over as
+//! `Step::Submit`, hand it the completions that `Step::Reap` shows, and let `choose` take the way that it should
+//! be able to stand.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -58,6 +60,40 @@ pub struct Trouble {
 }
 
 /// The model as a kernel, to be given to a sender.
+///
+/// Addresses of datagrams are left out: what is sent goes to the peer of its socket.
+///
+/// ```
+/// use uringspec_model::profile::Profile;
+/// use uringspec_model::program::{Amount, Lane, Limits, SocketId, SocketKind, SocketSetup, SocketState};
+/// use uringspec_real::mixed::{
+///     Arena, ArenaSize, Policy, Sender, Simulated, SimulatedSocket, Simulation, Trouble,
+/// };
+///
+/// let (kind, lane, state) = (SocketKind::Tcp4, Lane::Loopback, SocketState::Connected);
+/// let socket = SocketSetup { kind, lane, state, sndbuf_bytes: None, rcvbuf_bytes: None };
+/// let (kernel, outside) = Simulated::new(Simulation {
+///     profile: Profile::v6_18(),
+///     sockets: vec![socket],
+///     rooms: Vec::new(),
+///     limits: Limits::default(),
+///     entries: 8,
+///     cq_entries: Some(2),
+///     seed: 1,
+/// });
+/// outside.trouble(Trouble { short: true, ..Trouble::default() });
+///
+/// let mut sender = Sender::new(kernel, Arena::map(ArenaSize::default())?, Policy::default())?;
+/// let peer = sender.add(SimulatedSocket(SocketId(0)))?;
+/// sender.send(peer, b"header", vec![7; 9000]).expect("nothing is queued yet");
+/// while sender.owed() > 0 || sender.has_work() {
+///     sender.turn(1)?;
+/// }
+/// outside.read(SimulatedSocket(SocketId(0)), Amount::Everything);
+/// let received = outside.received(SimulatedSocket(SocketId(0))).concat();
+/// assert_eq!(received, [b"header".to_vec(), vec![7; 9000]].concat());
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Simulated {
     inner: Rc<RefCell<Inner>>,
     profile: Profile,

@@ -58,6 +58,8 @@ pub(crate) trait Outside {
     fn reset(&mut self, socket: usize);
     fn close_under(&mut self, socket: usize);
     fn lose_ring(&mut self);
+    /// On a datagram socket, every datagram that its peer has read in the end.
+    fn datagrams(&mut self, socket: usize) -> Option<Vec<Vec<u8>>>;
     /// Everything that a peer has read in the end.
     fn received(&mut self, socket: usize) -> Vec<u8>;
 }
@@ -73,6 +75,7 @@ pub(crate) struct Tally {
     pub(crate) copied: u64,
     pub(crate) overdue: u64,
     pub(crate) withdrawn: u64,
+    pub(crate) datagrams: u64,
 }
 
 const SOCKETS_MAX: usize = 3;
@@ -235,7 +238,10 @@ impl Work {
         }
         assert_eq!(book.ended.len(), book.sent.len(), "every ticket ends");
         for (at, whole) in is_whole.iter().enumerate() {
-            account(at, *whole, &outside.received(at), &book, tally);
+            match outside.datagrams(at) {
+                Some(got) => account_datagrams(at, got, &book, tally),
+                None => account(at, *whole, &outside.received(at), &book, tally),
+            }
         }
         tally.runs += 1;
         tally.resumed += counters.resumed;
@@ -269,4 +275,23 @@ fn account(at: usize, whole: bool, got: &[u8], book: &Book, tally: &mut Tally) {
         taken.len()
     );
     assert!(!known || !whole || got.len() == taken.len(), "socket {at} lacks bytes");
+}
+
+/// Each datagram that a peer got is one that was sent, and comes once; its peer's queue may have dropped others.
+fn account_datagrams(at: usize, got: Vec<Vec<u8>>, book: &Book, tally: &mut Tally) {
+    let mut sent: Vec<Vec<u8>> = Vec::new();
+    for (ticket, (_, number, shape)) in book.sent.iter().filter(|(_, sent)| sent.0 as usize == at) {
+        match book.ended[ticket] {
+            Outcome::Whole | Outcome::Lost => sent.push(workload::bytes(at as u32, *number, shape.len())),
+            Outcome::Failed { sent_bytes, .. } | Outcome::Cancelled { sent_bytes } => {
+                assert_eq!(sent_bytes, 0, "a datagram is sent whole or not at all");
+            }
+            Outcome::NotSent => {}
+        }
+    }
+    for datagram in got {
+        let known = sent.iter().position(|sent| *sent == datagram);
+        sent.swap_remove(known.expect("what comes was sent, whole and once"));
+        tally.datagrams += 1;
+    }
 }

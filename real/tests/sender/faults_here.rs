@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::net::TcpStream;
+use std::io::{self, Read};
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
@@ -69,10 +69,16 @@ impl AsFd for Short {
     }
 }
 
+/// What a peer reads from.
+enum Far {
+    Stream(TcpStream),
+    Datagrams(UdpSocket, Vec<Vec<u8>>),
+}
+
 /// The far ends, and the descriptors of the near ones.
 struct Here {
     near: Vec<RawFd>,
-    far: Vec<Option<TcpStream>>,
+    far: Vec<Option<Far>>,
     got: Vec<Vec<u8>>,
     ring: RawFd,
     short: Rc<Cell<bool>>,
@@ -87,19 +93,26 @@ fn replace(at: RawFd, other: &impl AsRawFd) {
 
 impl Outside for Here {
     fn read(&mut self, socket: usize, bytes: usize) {
-        let Some(far) = &mut self.far[socket] else { return };
-        let (mut part, mut left) = (vec![0; 1 << 16], bytes);
-        while left > 0 {
-            let most = left.min(part.len());
-            match far.read(&mut part[..most]) {
-                Ok(0) => break,
-                Ok(n) => {
+        let mut part = vec![0; 1 << 16];
+        match &mut self.far[socket] {
+            None => {}
+            // nothing there now ends it, or a reset
+            Some(Far::Stream(far)) => {
+                let mut left = bytes;
+                while left > 0 {
+                    let most = left.min(part.len());
+                    let n = far.read(&mut part[..most]).unwrap_or(0);
+                    if n == 0 {
+                        break;
+                    }
                     self.got[socket].extend_from_slice(&part[..n]);
                     left -= n;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // nothing there now, or a reset
-                Err(_) => break,
+            }
+            Some(Far::Datagrams(far, got)) => {
+                while let Ok(n) = far.recv(&mut part) {
+                    got.push(part[..n].to_vec());
+                }
             }
         }
     }
@@ -109,8 +122,9 @@ impl Outside for Here {
     }
 
     fn reset(&mut self, socket: usize) {
-        let Some(far) = self.far[socket].take() else { return };
-        held::set_linger(far.as_fd());
+        if let Some(Far::Stream(far)) = self.far[socket].take_if(|far| matches!(far, Far::Stream(_))) {
+            held::set_linger(far.as_fd());
+        }
     }
 
     fn close_under(&mut self, socket: usize) {
@@ -126,14 +140,30 @@ impl Outside for Here {
         replace(self.ring, &File::open("/dev/null").expect("it is everywhere"));
     }
 
+    fn datagrams(&mut self, socket: usize) -> Option<Vec<Vec<u8>>> {
+        self.read(socket, usize::MAX);
+        match &mut self.far[socket] {
+            Some(Far::Datagrams(_, got)) => Some(std::mem::take(got)),
+            Some(Far::Stream(_)) | None => None,
+        }
+    }
+
     fn received(&mut self, socket: usize) -> Vec<u8> {
-        if let Some(mut far) = self.far[socket].take() {
+        if let Some(Far::Stream(mut far)) = self.far[socket].take() {
             far.set_nonblocking(false).expect("sockets can be that");
             // to the end, or to a reset
             let _ = far.read_to_end(&mut self.got[socket]);
         }
         std::mem::take(&mut self.got[socket])
     }
+}
+
+/// A datagram socket, and the one that it is connected to.
+fn udp() -> (OwnedFd, UdpSocket) {
+    let bind = || UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
+    let (near, far) = (bind(), bind());
+    near.connect(far.local_addr().expect("it is bound")).expect("datagram sockets connect at once");
+    (near.into(), far)
 }
 
 fn run(work: &Work, tally: &mut Tally) {
@@ -145,10 +175,17 @@ fn run(work: &Work, tally: &mut Tally) {
     let ring = sender.as_raw_fd();
     let (mut here, mut keys) = (Here { near: vec![], far: vec![], got: vec![], ring, short }, vec![]);
     for at in 0..work.sockets {
-        let (near, far) = workload::tcp(if at == 0 { "::1" } else { "127.0.0.1" });
-        // so small that a few messages fill it
-        held::set(near.as_fd(), libc::SO_SNDBUF, 30_000);
-        far.set_nonblocking(true).expect("sockets can be that");
+        let (near, far) = if at == 2 {
+            let (near, far) = udp();
+            far.set_nonblocking(true).expect("sockets can be that");
+            (near, Far::Datagrams(far, Vec::new()))
+        } else {
+            let (near, far) = workload::tcp(if at == 0 { "::1" } else { "127.0.0.1" });
+            // so small that a few messages fill it
+            held::set(near.as_fd(), libc::SO_SNDBUF, 30_000);
+            far.set_nonblocking(true).expect("sockets can be that");
+            (near, Far::Stream(far))
+        };
         here.near.push(near.as_raw_fd());
         here.far.push(Some(far));
         here.got.push(Vec::new());
@@ -164,7 +201,7 @@ fn random_work_on_this_kernel_accounts_for_every_byte() {
     }
     let tally = faults::check("sender-kernel", 120, run);
     eprintln!("{tally:?}");
-    let Tally { outcomes, resumed, fixed, copied, overdue, withdrawn, .. } = tally;
+    let Tally { outcomes, resumed, fixed, copied, overdue, withdrawn, datagrams, .. } = tally;
     assert!(outcomes.iter().all(|n| *n > 0), "every outcome comes about: {outcomes:?}");
-    assert!([resumed, fixed, copied, overdue, withdrawn].iter().all(|n| *n > 0), "{tally:?}");
+    assert!([resumed, fixed, copied, overdue, withdrawn, datagrams].iter().all(|n| *n > 0), "{tally:?}");
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use uringspec_real::mixed::{
-    Arena, ArenaSize, Event, LocalRing, Outcome, Policy, Refusal, Sender, SocketKey, Thresholds,
+    Arena, ArenaSize, Event, LocalRing, Outcome, Payload, Policy, Refusal, Sender, SocketKey, Thresholds,
 };
 
 use crate::workload::{self, Book, Shape};
@@ -166,6 +166,41 @@ fn a_fork_can_neither_send_nor_disturb() {
     read_rest(held.far, held.ahead);
     workload::settle(&mut held.sender, &mut book);
     assert_eq!(book.released.len(), 1);
+}
+
+#[test]
+fn what_a_fork_writes_does_not_change_what_is_sent() {
+    for memory in [0, 3] {
+        let Some(mut held) = held(policy(), arena()) else { return };
+        let all = workload::bytes(0, 0, 24 + PAYLOAD);
+        let payload: Payload = match memory {
+            0 => {
+                let mut lease = held.sender.lease(PAYLOAD).expect("there is room");
+                lease.copy_from_slice(&all[24..]);
+                lease.into()
+            }
+            _ => all[24..].to_vec().into(),
+        };
+        let at = payload.bytes().as_ptr().cast_mut();
+        held.sender.send(held.key, &all[..24], payload).expect("there is room");
+        held.sender.turn(1).expect("the ring is there");
+        // SAFETY: the child makes no use of other threads' locks: it writes, and leaves at once.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0, "{}", std::io::Error::last_os_error());
+        if child == 0 {
+            // SAFETY: the bytes are mapped in the child as well, and nobody else is there to look at them.
+            unsafe {
+                at.write_bytes(0xee, PAYLOAD);
+                libc::_exit(0);
+            }
+        }
+        let mut status = 0;
+        // SAFETY: `status` has room for what the call writes.
+        let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!((ended, status), (child, 0));
+        assert_eq!(held.sender.owed(), 1, "it is still lent");
+        read_rest(held.far, held.ahead);
+    }
 }
 
 #[test]

@@ -36,7 +36,9 @@ fn draw(work: &Work) -> Simulation {
     let mut choices = Seeded::new(work.seed);
     let releases: Vec<&str> = names().filter(|name| *name != PROPOSAL).collect();
     let release = if choices.pick(2) == 0 { "6.18" } else { releases[choices.pick(releases.len())] };
-    let draw = |choices: &mut Seeded| match choices.pick(5) {
+    let draw = |choices: &mut Seeded| match choices.pick(7) {
+        5 => socket(SocketKind::Udp4, Lane::Loopback),
+        6 => socket(SocketKind::Udp6, Lane::Loopback),
         0 => socket(SocketKind::UnixStream, Lane::Loopback),
         1 => socket(SocketKind::Tcp6, Lane::Loopback),
         2 => socket(SocketKind::Tcp4, Lane::Loopback),
@@ -83,6 +85,13 @@ impl faults::Outside for Outside {
         Outside::lose_ring(self);
     }
 
+    fn datagrams(&mut self, socket: usize) -> Option<Vec<Vec<u8>>> {
+        let kind = self.record().0.sockets[socket].kind;
+        let is_datagram = matches!(kind, SocketKind::Udp4 | SocketKind::Udp6);
+        Outside::read(self, at(socket), Amount::Everything);
+        is_datagram.then(|| Outside::received(self, at(socket)))
+    }
+
     fn received(&mut self, socket: usize) -> Vec<u8> {
         Outside::read(self, at(socket), Amount::Everything);
         Outside::received(self, at(socket)).concat()
@@ -115,9 +124,9 @@ fn random_work_on_the_model_accounts_for_every_byte() {
     });
     eprintln!("{} unclaimed of {tally:?}", unclaimed.get());
     assert!(unclaimed.get() * 10 <= tally.runs, "{} of {} runs are not claimed", unclaimed.get(), tally.runs);
-    let Tally { outcomes, resumed, fallbacks, fixed, copied, overdue, withdrawn, .. } = tally;
+    let Tally { outcomes, resumed, fallbacks, fixed, copied, overdue, withdrawn, datagrams, .. } = tally;
     assert!(outcomes.iter().all(|n| *n > 0), "every outcome comes about: {outcomes:?}");
-    let seen = [resumed, fallbacks, fixed, copied, overdue, withdrawn];
+    let seen = [resumed, fallbacks, fixed, copied, overdue, withdrawn, datagrams];
     assert!(seen.iter().all(|n| *n > 0), "{tally:?}");
 }
 
@@ -141,4 +150,20 @@ fn short_sends_are_resumed_where_they_stopped() {
     assert!(kernel.received(socket).concat() == all);
     assert!(sender.counters().resumed > 0);
     assert!(book.ended.values().all(|outcome| *outcome == Outcome::Whole));
+}
+
+#[test]
+fn a_datagram_with_an_address_goes_to_the_peer_of_its_socket() {
+    let (inside, kernel) = Simulated::new(simulation(vec![socket(SocketKind::Udp6, Lane::Loopback)]));
+    let mut sender = Sender::new(inside, Work::arena(), Policy::default()).expect("a page can be mapped");
+    let key = sender.add(at(0)).expect("it is a socket");
+    for number in 0..3 {
+        let message = sender.message(key).copy(&[number; 10]).lend(vec![number; 100]);
+        message.to(([0, 0, 0, 0, 0, 0, 0, 1], 9).into()).queue().expect("nothing else is queued");
+    }
+    while sender.owed() > 0 || sender.has_work() {
+        sender.turn(1).expect("the ring is there");
+    }
+    kernel.read(at(0), Amount::Everything);
+    assert_eq!(kernel.received(at(0)), [0, 1, 2].map(|number| vec![number; 110]));
 }
