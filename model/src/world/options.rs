@@ -98,7 +98,7 @@ impl World<'_> {
                 results.push(Res::Err(Errno(errno::EAGAIN)));
             }
             let refused = Res::Err(Errno(errno::ECONNREFUSED));
-            results.extend(Some(refused).filter(|_| self.is_refused_late(id, refused)));
+            results.extend(Some(refused).filter(|_| self.is_refused_late(id, request, refused)));
             results.extend(request.swept.map(|_| Res::Err(Errno(errno::ECANCELED))));
             let again = Res::Err(Errno(errno::EAGAIN));
             results.extend(Some(again).filter(|_| self.is_crowded_out(id, again)));

@@ -45,7 +45,7 @@ impl World<'_> {
         match request.may.judge(res) {
             Ok(rule) => self.hit(rule),
             Err(_) if self.may_be_cancelled(id, res) => self.hit(Rule::CancelEndsTarget),
-            Err(_) if self.is_refused_late(id, res) => self.hit(Rule::DatagramRefused),
+            Err(_) if self.is_refused_late(id, request, res) => self.hit(Rule::DatagramRefused),
             Err(_) if self.is_crowded_out(id, res) => self.hit(Rule::SendDontwait),
             Err(rule) if self.deviates(id, res).is_some() => self.hold_to(!self.law.contract, rule)?,
             Err(rule) => {
@@ -311,7 +311,7 @@ impl World<'_> {
             || self.may_be_cancelled_unseen(request)
             || request.swept.is_some()
             || self.is_crowded_out(id, again)
-            || self.is_refused_late(id, Res::Err(Errno(errno::ECONNREFUSED)));
+            || self.is_refused_late(id, request, Res::Err(Errno(errno::ECONNREFUSED)));
         let tried = matches!(request.phase, Phase::Issued | Phase::Armed);
         let next = request
             .behind
