@@ -93,6 +93,8 @@ impl Arena {
     /// Makes an arena of the caller's bytes, at least `size.total_bytes()`; otherwise they come back.
     ///
     /// If they are still lent when everything that refers to them is gone, they are leaked.
+    /// After a fork a parent that writes there on Linux before 5.12 writes to pages that the kernel does not
+    /// send from: map an arena instead, if the process forks.
     pub fn adopt(bytes: Vec<u8>, size: ArenaSize) -> Result<Arena, Vec<u8>> {
         if bytes.len() < size.total_bytes() {
             return Err(bytes);

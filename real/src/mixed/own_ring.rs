@@ -18,6 +18,8 @@ use crate::ring::{decode, encode};
 
 /// `IORING_ENTER_GETEVENTS`: also lets deferred work run.
 const ENTER_GETEVENTS: u32 = 1;
+/// `IORING_REGISTER_EVENTFD`.
+const REGISTER_EVENTFD: libc::c_uint = 4;
 
 /// A ring that may move to another thread with its sender.
 pub struct OwnRing {
@@ -185,8 +187,8 @@ impl AsFd for LocalRing {
     }
 }
 
-/// The ring's descriptor becomes readable when completions are there, so a sender can be waited for beside
-/// other descriptors.
+/// The ring's descriptor. That of an `OwnRing` becomes readable when completions are there; that of a `LocalRing` may
+/// not, since they are posted only when its thread asks: `Sender::signal` is told in time.
 impl<K: Kernel + AsFd> AsFd for Sender<K> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.kernel.as_fd()
@@ -196,6 +198,18 @@ impl<K: Kernel + AsFd> AsFd for Sender<K> {
 impl<K: Kernel + AsFd> AsRawFd for Sender<K> {
     fn as_raw_fd(&self) -> i32 {
         self.as_fd().as_raw_fd()
+    }
+}
+
+impl<K: Kernel + AsFd> Sender<K> {
+    /// From now on the kernel counts an eventfd up whenever completions may be there, so a sender can be waited for
+    /// beside other descriptors.
+    pub fn signal(&self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+        let fd = eventfd.as_raw_fd();
+        let (ring, at) = (self.as_raw_fd(), &raw const fd);
+        // SAFETY: the call reads one descriptor, which lives through it; the kernel keeps what it stands for.
+        let ret = unsafe { libc::syscall(libc::SYS_io_uring_register, ring, REGISTER_EVENTFD, at, 1) };
+        if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
 

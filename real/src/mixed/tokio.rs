@@ -1,7 +1,6 @@
 //! A sender under tokio: sends are awaited, and nothing has a thread of its own.
 //!
-//! One future drives the ring (`Drive::run`): it hands over what was queued and waits until the ring's
-//! descriptor is readable. All that other tasks queue before its turn comes goes with one call.
+//! One future drives the ring (`Drive::run`): it hands over what was queued and waits for the ring's eventfd. All that other tasks queue before its turn comes goes with one call.
 //!
 //! ```no_run
 //! use uringspec_real::mixed::tokio::Sends;
@@ -24,7 +23,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -46,8 +45,8 @@ pub struct Sends<K: Kernel>(Arc<Shared<K>>);
 pub struct Drive<K: Kernel>(Arc<Shared<K>>);
 
 struct Shared<K: Kernel> {
-    /// A descriptor of the ring of its own, to wait for.
-    ring: AsyncFd<OwnedFd>,
+    /// What the kernel counts up when completions may be there. Nobody reads it: each time is an edge.
+    signal: AsyncFd<OwnedFd>,
     inner: Mutex<Inner<K>>,
     /// Something was queued.
     queued: Notify,
@@ -88,11 +87,18 @@ impl<K: Kernel> Shared<K> {
 impl<K: Kernel + AsFd> Sends<K> {
     /// Makes a sender one that tasks of this runtime use, and what drives it.
     pub fn new(sender: Sender<K>) -> io::Result<(Sends<K>, Drive<K>)> {
-        let ring = sender.as_fd().try_clone_to_owned()?;
+        // SAFETY: the call makes a descriptor and touches no memory.
+        let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if made < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made and is nobody else's.
+        let made = unsafe { OwnedFd::from_raw_fd(made) };
+        sender.signal(made.as_fd())?;
         // SAFETY: an `OwnedFd` names the same open descriptor as long as it lives, and it lives in the `AsyncFd`.
-        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
+        let signal = unsafe { AsyncFd::register_with_interest(made, Interest::READABLE) }?;
         let inner = Mutex::new(Inner { sender, waiting: HashMap::new() });
-        let shared = Arc::new(Shared { ring, inner, queued: Notify::new(), room: Notify::new() });
+        let shared = Arc::new(Shared { signal, inner, queued: Notify::new(), room: Notify::new() });
         Ok((Sends(Arc::clone(&shared)), Drive(shared)))
     }
 
@@ -188,7 +194,7 @@ impl<K: Kernel + AsFd> Drive<K> {
                 return Ok(());
             }
             tokio::select! {
-                guard = self.0.ring.readable(), if owed > 0 => guard?.clear_ready(),
+                guard = self.0.signal.readable(), if owed > 0 => guard?.clear_ready(),
                 () = self.0.queued.notified() => {}
             }
         }

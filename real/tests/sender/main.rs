@@ -1,6 +1,7 @@
 //! The sender on this kernel: every byte arrives once and in order, every message ends once, all memory
 //! comes back.
 
+mod awaited;
 mod datagrams;
 mod faults;
 mod faults_here;
