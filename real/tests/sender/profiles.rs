@@ -24,7 +24,7 @@ const SOCKETS: [(SocketKind, Lane); 6] = [
 ];
 
 /// Sends the same messages on one socket of each kind; what was counted.
-fn work(profile: Profile) -> Counters {
+fn work(profile: &Profile) -> Counters {
     let name = profile.release.clone();
     let socket = |(kind, lane)| SocketSetup {
         kind,
@@ -82,7 +82,7 @@ fn work(profile: Profile) -> Counters {
     assert_eq!(kernel.changed(), Vec::<String>::new(), "{name}: lent memory is left alone");
     let (program, trace, silent) = kernel.record();
     assert_eq!(silent, None, "{name}");
-    let verdict = check(&program, &profile, &trace);
+    let verdict = check(&program, profile, &trace);
     let Verdict::Accepted { deviations, .. } = verdict else { panic!("{name}: {verdict:?}") };
     assert!(deviations.is_empty(), "{name}: {deviations:?}");
     sender.counters()
@@ -94,7 +94,7 @@ fn every_named_kernel_sends_the_same() {
     for name in names().filter(|name| *name != PROPOSAL) {
         let profile = named(name).expect("it was listed");
         let ways = lowerings(&profile);
-        let counters = work(profile);
+        let counters = work(&profile);
         let copies_only = ways == [Lowering::Copy];
         assert_eq!(counters.zero_copy_requests == 0, copies_only, "{name}: {counters:?}");
         assert_eq!(
