@@ -9,10 +9,10 @@ use std::task::{Context, Waker};
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use uringspec_real::mixed::tokio::Sends;
-use uringspec_real::mixed::{LocalRing, Outcome, Policy, Refusal, Sender, Thresholds};
+use uringspec_real::mixed::{LocalRing, Outcome, OwnRing, Policy, Refusal, Sender, Thresholds};
 
 use crate::workload::{self, Shape};
-use crate::{arena, local, small_policy};
+use crate::{arena, local, skip_if_refused, small_policy};
 
 fn always() -> Policy {
     small_policy(Thresholds::always(), Thresholds::always())
@@ -132,4 +132,31 @@ fn who_waits_hears_that_the_ring_is_gone() {
         let refused = sends.send(key, b"header", vec![0; 10]).await.expect_err("the ring is gone");
         assert_eq!(refused.why, Refusal::Gone);
     });
+}
+
+#[test]
+fn a_ring_that_may_move_is_driven_by_any_thread() {
+    let Some(ring) = skip_if_refused(OwnRing::new(8, 32)) else { return };
+    let sender = Sender::new(ring, arena(), always()).expect("an arena can be mapped");
+    let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime can be made");
+    let made = runtime.block_on(async { Sends::new(sender) });
+    let (sends, drive) = made.expect("a ring can be waited for");
+    let (near, far) = workload::tcp("127.0.0.1");
+    let key = sends.with(|sender| sender.add(near)).expect("it is a socket");
+    // `spawn` takes what may move
+    let driven = runtime.spawn(drive.run());
+    let waiting = runtime.spawn(async move {
+        let all = workload::bytes(0, 0, 50_024);
+        let outcome = sends.send(key, &all[..24], all[24..].to_vec()).await;
+        drop(sends.with(|sender| sender.remove(key)));
+        outcome.map_err(|refused| refused.why)
+    });
+    let elsewhere = std::thread::spawn(move || {
+        let outcome = runtime.block_on(waiting).expect("it does not panic");
+        runtime.block_on(driven).expect("it does not panic").expect("the ring is there");
+        outcome
+    });
+    let peer = workload::stream_peer(far, 0, vec![Shape { header: 24, payload: 50_000, memory: 3 }]);
+    assert_eq!(elsewhere.join().expect("it does not panic"), Ok(Outcome::Whole));
+    peer.join().expect("every byte is right");
 }
