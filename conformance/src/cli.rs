@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, check, explain, export, keep, mixed, outcomes, replay, rules, run, soak, worker,
+    bench, check, explain, export, fields, keep, mixed, outcomes, replay, rules, run, soak, worker,
 };
 use crate::output::{Format, Output};
 
@@ -48,6 +48,8 @@ pub enum Command {
     Bench(bench::Args),
     /// Prints the rules: id, text, source, and the cases that show each.
     Rules(rules::Args),
+    /// Prints what each field of an entry may hold.
+    Fields(fields::Args),
     /// Runs a program once more, and says what may come and how often it did.
     Replay(replay::Args),
     /// Writes a program as a case.
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Some(Command::Mixed(args)) => mixed::run(&args, &mut out),
         Some(Command::Bench(args)) => bench::run(&args, &mut out),
         Some(Command::Rules(args)) => rules::run(&args, &mut out),
+        Some(Command::Fields(args)) => fields::run(&args, &mut out),
         Some(Command::Replay(args)) => replay::run(&args, &mut out),
         Some(Command::Keep(args)) => keep::run(&args, &mut out),
         Some(Command::Export(args)) => export::run(&args, &mut out),

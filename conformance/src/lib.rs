@@ -17,6 +17,7 @@ pub mod draft;
 pub mod expect;
 pub mod explain;
 pub mod export;
+pub mod fields;
 pub mod fuzzed;
 pub mod given;
 pub mod keep;

@@ -75,6 +75,27 @@ pub mod msg {
     }
 }
 
+/// Flags of a read or write (`RWF_*`).
+pub mod rwf {
+    names! {
+        /// Every flag that 6.18 knows.
+        NAMES: u32 {
+            HIPRI = 1, DSYNC = 2, SYNC = 4, NOWAIT = 8, APPEND = 0x10, NOAPPEND = 0x20, ATOMIC = 0x40,
+            DONTCACHE = 0x80, NOSIGNAL = 0x100,
+        }
+    }
+}
+
+/// Flags of a nop (`IORING_NOP_*`).
+pub mod nop_flag {
+    names! {
+        /// Every flag that 6.18 knows.
+        NAMES: u32 {
+            INJECT_RESULT = 1, FILE = 2, FIXED_FILE = 4, FIXED_BUFFER = 8, TW = 0x10, CQE32 = 0x20,
+        }
+    }
+}
+
 /// Flags of a completion queue entry (`IORING_CQE_F_*`).
 pub mod cqe_flag {
     names! {

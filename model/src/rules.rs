@@ -101,6 +101,11 @@ rules! {
     /// An ioprio on an opcode that takes none is EINVAL.
     SqeIoprioRefused = "sqe.ioprio-refused", Kernel("io_uring/io_uring.c", "io_init_req", "6.18");
 
+    /// The I/O priority of a read or write has a class that is known, and a level only with a class, else it is EINVAL.
+    SqePriorityKnown = "sqe.priority-known", Kernel("block/ioprio.c", "ioprio_check_cap", "6.18");
+    /// A buffer selected from a group that nobody provided is ENOENT for a send and ENOBUFS for a read.
+    SqeSelectFromGroup = "sqe.select-from-group", Kernel("io_uring/kbuf.c", "io_buffers_select", "6.18");
+
     /// CQE_SKIP_SUCCESS leaves out the completion of a success, and of nothing else.
     SkipSuccessIsSilent = "sqe.skip-success-is-silent", Man("io_uring_enter.2", "IOSQE_CQE_SKIP_SUCCESS");
     /// Members of a chain that one with CQE_SKIP_SUCCESS cuts by failing post nothing.
@@ -110,6 +115,9 @@ rules! {
 
     /// A nop results in zero.
     NopResultZero = "nop.result-zero", Man("io_uring_enter.2", "IORING_OP_NOP");
+
+    /// Flags of a nop that the kernel does not know are EINVAL, and so is one for entries that the ring does not have.
+    NopFlagsKnown = "nop.flags-known", Kernel("io_uring/nop.c", "io_nop_prep", "6.18");
 
     // send: the result of a send.
 
@@ -156,6 +164,15 @@ rules! {
     SendNotConnected = "send.not-connected", Man("send.2", "ERRORS");
     /// A write at a position is ESPIPE; zero and minus one are none.
     WriteSeeks = "send.write-seeks", Kernel("net/socket.c", "sock_write_iter", "6.18");
+    /// A write at a position below zero, or that ends beyond the highest, is EINVAL.
+    WritePositionSign = "send.write-position", Kernel("fs/read_write.c", "rw_verify_area", "6.18");
+    /// Flags of a read or write that the kernel or a socket does not know are EOPNOTSUPP; polling for it
+    /// (RWF_HIPRI) and appending at once with not appending are EINVAL.
+    WriteFlagsKnown = "send.write-flags", Kernel("linux/fs.h", "kiocb_set_rw_flags", "6.18");
+    /// Attributes of a read or write are EINVAL for a socket, and EFAULT where they cannot be read.
+    WriteAttributesRefused = "send.write-attributes", Kernel("io_uring/rw.c", "io_prep_rw_pi", "6.18");
+    /// MSG_FASTOPEN on a connected TCP socket is EISCONN.
+    SendFastOpenConnected = "send.fastopen-connected", Kernel("net/ipv4/tcp.c", "tcp_sendmsg_fastopen", "6.18");
     /// More than 1024 iovecs of a writev are EINVAL.
     WriteAtMost1024 = "send.writev-at-most-1024", Man("writev.2", "ERRORS");
 
@@ -181,6 +198,9 @@ rules! {
     ReadSeeks = "read.seeks", Kernel("net/socket.c", "sock_read_iter", "6.18");
     /// More than 1024 iovecs of a readv are EINVAL.
     ReadAtMost1024 = "read.at-most-1024", Man("readv.2", "ERRORS");
+
+    /// A READV that selects its buffer has one iovec, else it is EINVAL.
+    ReadSelectsOne = "read.selects-one", Kernel("io_uring/rw.c", "io_iov_buffer_select_prep", "6.18");
 
     // dgram: datagrams.
 

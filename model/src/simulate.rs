@@ -54,6 +54,8 @@ pub struct Explored {
     pub traces: Vec<Trace>,
     /// States that were walked.
     pub states: usize,
+    /// Why nothing is said of how some of them go on.
+    pub unclaimed: BTreeSet<String>,
 }
 
 /// Every run that the kernel of `profile` may take, modulo the order of completions in a step.
@@ -80,6 +82,7 @@ pub fn explore_mutant(
         let ways = if walk.step < program.steps.len() { walk.ways() } else { Vec::new() };
         if ways.is_empty() {
             let cut = walk.step < program.steps.len();
+            found.unclaimed.extend(walk.world.unclaimed().filter(|_| cut).map(str::to_string));
             if outcomes.insert(modulo_order(&walk.seen)) {
                 let end = if cut { Ending::Cut } else { Ending::Complete };
                 found.traces.push(Trace { seen: walk.seen, end });

@@ -4,11 +4,9 @@
 //! file after one flipped bit; an address outside the window could name the worker's own memory, and the
 //! trace would say nothing about it.
 
-use uringspec_model::abi::{PAGE_BYTES, msg, name_of, op, setup, sqe_flag};
+use uringspec_model::abi::{msg, name_of, op, setup, sqe_flag};
 use uringspec_model::memory::{Contents, Protection, WINDOW_BASE, WINDOW_BYTES};
-use uringspec_model::program::{
-    FD_BASE, Lane, Program, Register, SocketKind, SocketSetup, SocketState, Step,
-};
+use uringspec_model::program::{Lane, Program, Register, SocketKind, SocketSetup, SocketState, Step};
 use uringspec_model::sqe::Sqe;
 
 use crate::namespace::Network;
@@ -49,8 +47,9 @@ const RINGS_MAX: usize = 64;
 const SOCKETS_MAX: usize = 1024;
 /// Bytes of all regions together, in whole pages: what a program can pin.
 const REGIONS_BYTES_MAX: u64 = 256 << 20;
-/// Addresses from here on are not the user's, or have nothing mapped (x86-64, four-level tables).
-const USER_END: u64 = 1 << 47;
+/// Below are the worker's own descriptors and the rings; from here to the program's none should be open, which
+/// is looked at when one is named.
+const FD_CLOSED: i32 = 86;
 
 /// What admission depends on.
 #[derive(Clone, Copy, Debug)]
@@ -236,8 +235,8 @@ fn admit_sqe(program: &Program, sqe: &Sqe, ground: Ground) -> Result<(), Skip> {
         return Ok(());
     }
     // A fixed file is an index into a table of the program's sockets.
-    if sqe.flags & sqe_flag::FIXED_FILE == 0 && (0..FD_BASE).contains(&sqe.fd) {
-        return refuse(format!("descriptor {}; accepted are negative ones and {FD_BASE} on", sqe.fd));
+    if sqe.flags & sqe_flag::FIXED_FILE == 0 && (0..FD_CLOSED).contains(&sqe.fd) {
+        return refuse(format!("descriptor {}; accepted are negative ones and {FD_CLOSED} on", sqe.fd));
     }
     if ground.network == Network::Host && sqe.op_flags & msg::FASTOPEN != 0 {
         return Err(Skip::Missing(
@@ -249,11 +248,13 @@ fn admit_sqe(program: &Program, sqe: &Sqe, ground: Ground) -> Result<(), Skip> {
 
 /// An address must lie in the window, or be one that nothing is ever mapped at.
 fn admit_address(what: &str, addr: u64) -> Result<(), Skip> {
-    let in_window = (WINDOW_BASE..WINDOW_BASE + WINDOW_BYTES).contains(&addr);
-    if in_window || !(PAGE_BYTES..USER_END).contains(&addr) {
+    if window::is_known(addr) {
         return Ok(());
     }
-    refuse(format!("{what} at {addr:#x}; accepted are the window, the first page and {USER_END:#x} on"))
+    refuse(format!(
+        "{what} at {addr:#x}; accepted are the window, what lies beside it, and {:#x} on",
+        window::USER_END
+    ))
 }
 
 #[cfg(test)]
@@ -294,11 +295,18 @@ mod tests {
     #[test]
     fn addresses_outside_the_window_are_refused_unless_bad_for_certain() {
         let send = |addr| with_sqe(Sqe { opcode: op::SEND, fd: -1, addr, len: 1, ..Sqe::default() });
-        for good in [0, 4095, WINDOW_BASE, WINDOW_BASE + WINDOW_BYTES - 1, USER_END, u64::MAX] {
+        for good in [0, 65_535, WINDOW_BASE, WINDOW_BASE + WINDOW_BYTES - 1, window::USER_END, u64::MAX] {
             assert_eq!(admit(&send(good), GROUND), Ok(()));
         }
-        for bad in [4096, WINDOW_BASE - 1, WINDOW_BASE + WINDOW_BYTES, USER_END - 1] {
+        for bad in [2 * WINDOW_BASE, window::USER_END - 1] {
             refused(&send(bad), "data at");
+        }
+    }
+
+    #[test]
+    fn an_address_with_one_bit_changed_is_known_to_be_bad() {
+        for bit in 0..64 {
+            assert!(window::is_known(WINDOW_BASE ^ 1 << bit), "bit {bit}");
         }
     }
 

@@ -5,9 +5,13 @@ use std::ops::Add;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use uringspec_model::abi::{op, sqe_flag};
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{Generation, RegionId};
-use uringspec_model::program::{Amount, End, Program, Register, RingId, SocketId, Step, Until, Want, fd_of};
+use uringspec_model::program::{
+    Amount, End, FD_BASE, Program, Register, RingId, SocketId, Step, Until, Want, fd_of,
+};
+use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
 
 use crate::lanes::{close_gate, room};
@@ -107,6 +111,7 @@ impl<'a, O: Observer> Scene<'a, O> {
         let patience = self.patience;
         match step {
             Step::Submit { ring, sqes } => {
+                closed_or_own(sqes)?;
                 self.reads.note(self.program, *ring, sqes);
                 let returned = self.rings[usize::from(ring.0)].submit(sqes);
                 self.see(What::Returned(returned));
@@ -385,5 +390,18 @@ impl<'a, O: Observer> Scene<'a, O> {
             ring.close();
         }
         self.window.unmap()
+    }
+}
+
+/// Refuses entries that name a descriptor which is open and not the program's.
+fn closed_or_own(sqes: &[Sqe]) -> Result<(), Skip> {
+    let foreign = |sqe: &&Sqe| {
+        let looked_up =
+            sqe.flags & sqe_flag::FIXED_FILE == 0 && !matches!(sqe.opcode, op::NOP | op::ASYNC_CANCEL);
+        looked_up && (0..FD_BASE).contains(&sqe.fd) && !sys::is_closed(sqe.fd)
+    };
+    match sqes.iter().find(foreign) {
+        Some(sqe) => Err(Skip::NotLive(format!("descriptor {} is the worker's own", sqe.fd))),
+        None => Ok(()),
     }
 }

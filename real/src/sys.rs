@@ -147,6 +147,12 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, events: libc::c_short, patience: Duration
     ret != 0
 }
 
+/// Whether a number is no open descriptor of this process.
+pub(crate) fn is_closed(number: RawFd) -> bool {
+    // SAFETY: `F_GETFD` reads a flag of the number, whatever it is, and changes nothing.
+    unsafe { libc::fcntl(number, libc::F_GETFD) == -1 }
+}
+
 /// The time left until `deadline`.
 pub(crate) fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())

@@ -1,7 +1,7 @@
 //! The window of addresses in which a program's memory lies.
 //!
-//! The whole window is reserved without access as long as the worker lives, so that nothing of the
-//! worker's own is ever mapped there. A region is mapped over the reservation and covered by it again
+//! The whole window, and as much again as lies below it, is reserved without access as long as the worker
+//! lives, so that nothing of the worker's own is ever mapped there. A region is mapped over the reservation and covered by it again
 //! afterwards. Lent memory may be read by the kernel at any time, so no reference to it is ever made:
 //! it is written through raw pointers only.
 
@@ -15,8 +15,19 @@ use uringspec_model::memory::{
 
 use crate::skip::Skip;
 
-/// Behind the window: `len` has 32 bits, so no range that starts in the window ends in other memory.
+/// Addresses from here on are not the user's, or have nothing mapped (x86-64, four-level tables).
+pub(crate) const USER_END: u64 = 1 << 47;
+
+/// At the end of what is reserved: `len` has 32 bits, so no range that starts before ends in other memory.
 const GUARD_BYTES: u64 = 1 << 32;
+
+/// All that is reserved: the window, and where an address of it lies after one of its bits has changed. Below
+/// the first nothing can be mapped (`vm.mmap_min_addr`).
+const RESERVED: [(u64, u64); 3] = [
+    (1 << 16, 2 * WINDOW_BASE),
+    (WINDOW_BASE ^ (1 << 45), (WINDOW_BASE ^ (1 << 45)) + WINDOW_BYTES + GUARD_BYTES),
+    (WINDOW_BASE ^ (1 << 46), (WINDOW_BASE ^ (1 << 46)) + WINDOW_BYTES + GUARD_BYTES),
+];
 
 /// The reserved window. There is one in a process.
 pub(crate) struct Window {
@@ -37,8 +48,10 @@ impl Window {
     /// Reserves the window; refused if something is already mapped there.
     pub(crate) fn reserve() -> Result<Window, Skip> {
         let flags = libc::MAP_FIXED_NOREPLACE;
-        map(WINDOW_BASE, WINDOW_BYTES + GUARD_BYTES, libc::PROT_NONE, flags)
-            .map_err(Skip::setup("reserving the window of addresses"))?;
+        for (start, end) in RESERVED {
+            map(start, end - start, libc::PROT_NONE, flags)
+                .map_err(Skip::setup("reserving the window of addresses"))?;
+        }
         Ok(Window { mapped: Vec::new(), writable: Vec::new() })
     }
 
@@ -104,6 +117,12 @@ impl Window {
         }
         Ok(())
     }
+}
+
+/// Whether an address lies in the window, or where nothing is ever mapped.
+pub(crate) fn is_known(addr: u64) -> bool {
+    let reserved = |(start, end): &(u64, u64)| (*start..*end - GUARD_BYTES).contains(&addr);
+    RESERVED.iter().any(reserved) || !(RESERVED[0].0..USER_END).contains(&addr)
 }
 
 fn in_window(start: u64, end: u64) -> bool {

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod explain;
 pub mod export;
+pub mod fields;
 pub mod keep;
 pub mod mixed;
 pub mod outcomes;

@@ -1,6 +1,6 @@
 //! What may be wrong with an entry.
 
-use uringspec_model::abi::{op, send_flag, sqe_flag};
+use uringspec_model::abi::{msg, op, send_flag, sqe_flag};
 use uringspec_model::program::FD_BASE;
 use uringspec_model::sqe::Sqe;
 
@@ -76,12 +76,11 @@ pub(super) fn disturb(oddity: Oddity, detail: u8, sqe: &mut Sqe) {
             }
         }
         Oddity::Opcode => sqe.opcode = [255, 200, 128, 100][usize::from(detail % 4)],
-        Oddity::Beyond => match detail % 6 {
+        Oddity::Beyond => match detail % 5 {
             1 => sqe.op_flags |= 1 << (detail / 6 % 32),
             2 => sqe.ioprio |= send_flag::BUNDLE,
             3 if sqe.opcode == op::NOP => sqe.op_flags = 1,
-            4 => sqe.flags |= sqe_flag::BUFFER_SELECT,
-            5 => sqe.file_index = 16,
+            4 => sqe.file_index = 16,
             _ => {}
         },
     }
@@ -99,18 +98,24 @@ fn flip(detail: u8, sqe: &mut Sqe) {
         1 => sqe.personality = 1 + u16::from(bit),
         2 if zero_copy => sqe.pad2 = 1 << bit,
         3 if zero_copy => sqe.addr3 = 1 << bit,
-        4 if sqe.opcode != op::SEND => sqe.flags |= sqe_flag::BUFFER_SELECT,
+        2 if writes => sqe.pad2 = 1 << (bit % 2),
+        3 if writes => sqe.ioprio = [1, 0x8000, 0xe000, 0x4000][usize::from(bit % 4)],
+        2 | 3 if sends => sqe.op_flags |= [msg::FASTOPEN, msg::CONFIRM][usize::from(bit % 2)],
+        4 => sqe.flags |= sqe_flag::BUFFER_SELECT,
         5 if zero_copy => sqe.flags |= sqe_flag::CQE_SKIP_SUCCESS,
         6 if vectored => sqe.off = 1 << bit,
         7 if vectored => sqe.file_index = 1 << bit,
         7 if sends => sqe.file_index = 0x1_0000 << (bit % 16),
-        6..=11 if sqe.opcode == op::NOP => sqe.ioprio |= 1 << (bit % 16),
+        6..=8 if sqe.opcode == op::NOP => sqe.op_flags = 0x20 << bit,
+        9..=11 if sqe.opcode == op::NOP => sqe.ioprio |= 1 << (bit % 16),
         8 if sends => sqe.ioprio |= 0x40 << (bit % 10),
         9 if sends && !zero_copy => sqe.ioprio |= send_flag::REPORT_USAGE,
         // MULTISHOT is of no use to a send
         10 if sends => sqe.ioprio |= send_flag::MULTISHOT,
         11 if sends && !vectored => sqe.len |= 0x8000_0000,
-        12 | 13 if writes => sqe.off = 1 << bit,
+        8 | 9 if writes => sqe.op_flags = 1 << bit,
+        12 if writes => sqe.off = 1 << bit,
+        13 if writes => sqe.off = (1 << 63) >> (bit % 2),
         // what neither a plain send nor a nop reads
         _ if !zero_copy && sqe.opcode != op::WRITE_FIXED => sqe.buf_index = u16::from(bit),
         _ => sqe.personality = 0x8000,

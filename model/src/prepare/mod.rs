@@ -10,13 +10,14 @@
 mod element;
 mod message;
 mod read;
+mod rw;
 mod send;
 mod write;
 
-use crate::abi::{self, errno, op, sqe_flag};
+use crate::abi::{self, errno, nop_flag, op, sqe_flag};
 use crate::cqe::Errno;
 use crate::notice::Notice;
-use crate::profile::Profile;
+use crate::profile::{KernelVersion, Profile};
 use crate::rules::Rule;
 use crate::space::UserMemory;
 use crate::sqe::Sqe;
@@ -85,8 +86,10 @@ pub struct SendPlan {
     pub poll_first: bool,
     /// `MSG_MORE`: what is taken need not leave yet.
     pub corks: bool,
-    /// A position that no socket has (`off` of a write).
-    pub seeks: bool,
+    /// Why it is refused once its file was found, whatever the socket.
+    pub refused: Option<Refusal>,
+    /// What it says that is only known of some sockets.
+    pub beyond: Option<Beyond>,
     /// It came by a write, which anything but a socket takes too.
     pub is_write: bool,
     /// Its control data are too long, which shows when it is tried.
@@ -101,6 +104,20 @@ pub struct SendPlan {
 
 pub use element::Element;
 
+/// An error and the rule that it follows.
+pub type Refusal = (Errno, Rule);
+
+/// What a send says that is only known of some sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Beyond {
+    /// Flags that TCP does not look at.
+    Flags,
+    /// `MSG_FASTOPEN`.
+    FastOpen,
+    /// A destination address without bytes.
+    EmptyName,
+}
+
 /// A read, before its descriptor is looked up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadPlan {
@@ -110,8 +127,8 @@ pub struct ReadPlan {
     pub fixed_file: bool,
     /// Addresses and lengths, in the order in which they are filled.
     pub ranges: Vec<(u64, u64)>,
-    /// A position that no socket has.
-    pub seeks: bool,
+    /// Why it is refused once its file was found, whatever the socket.
+    pub refused: Option<Refusal>,
 }
 
 impl ReadPlan {
@@ -151,28 +168,51 @@ pub fn prepare(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepar
         let selects = sqe.flags & sqe_flag::BUFFER_SELECT != 0;
         let can_select = matches!(sqe.opcode, op::SEND | op::READ | op::READV | op::RECV | op::RECVMSG);
         errors.refuse_if(selects && !can_select, errno::EOPNOTSUPP, Rule::SqeSelectSupported);
-        let ioprio_refused = sqe.ioprio != 0 && sqe.opcode == op::NOP;
+        let ioprio_refused = sqe.ioprio != 0 && matches!(sqe.opcode, op::NOP | op::ASYNC_CANCEL);
         errors.refuse_if(ioprio_refused, errno::EINVAL, Rule::SqeIoprioRefused);
     }
     if !errors.0.is_empty() {
         return Prepared::Refused { errors: errors.0, notice: None };
     }
-    let uncovered = sqe.flags & (sqe_flag::DRAIN | sqe_flag::BUFFER_SELECT);
-    if uncovered != 0 {
-        return Prepared::NotModelled(abi::flag_names(sqe_flag::NAMES, uncovered));
+    if sqe.flags & sqe_flag::DRAIN != 0 {
+        return Prepared::NotModelled("DRAIN".into());
+    }
+    if sqe.flags & sqe_flag::BUFFER_SELECT != 0 && profile.version < KernelVersion(6, 18, 0) {
+        return Prepared::NotModelled("BUFFER_SELECT before 6.18".into());
     }
     match sqe.opcode {
-        op::NOP if sqe.op_flags != 0 => Prepared::NotModelled("NOP with flags".into()),
-        op::NOP => Prepared::Ready(Plan::Nop),
+        op::NOP => prepare_nop(sqe, profile),
         op::SEND | op::SENDMSG | op::SEND_ZC | op::SENDMSG_ZC => send::prepare_send(sqe, profile, memory),
-        op::WRITE | op::WRITEV | op::WRITE_FIXED => write::prepare_write(sqe, memory),
-        op::READV => read::prepare_read(sqe, memory),
+        op::WRITE | op::WRITEV | op::WRITE_FIXED => write::prepare_write(sqe, profile, memory),
+        op::READV => read::prepare_read(sqe, profile, memory),
         op::ASYNC_CANCEL => prepare_cancel(sqe),
         other => Prepared::NotModelled(match abi::name_of(op::NAMES, other) {
             Some(name) => format!("opcode {name}"),
             None => format!("opcode {other}"),
         }),
     }
+}
+
+/// `io_nop_prep` and `io_nop` in `io_uring/nop.c`; flags are known since 6.11.
+fn prepare_nop(sqe: &Sqe, profile: &Profile) -> Prepared {
+    if sqe.op_flags == 0 {
+        return Prepared::Ready(Plan::Nop);
+    }
+    if profile.version < KernelVersion(6, 18, 0) {
+        return Prepared::NotModelled("NOP with flags before 6.18".into());
+    }
+    let known = nop_flag::NAMES.iter().fold(0, |all, (_, bit)| all | bit);
+    // the last of them needs entries of 32 bytes, which no ring here has
+    if sqe.op_flags & (!known | nop_flag::CQE32) != 0 {
+        let errors = vec![(Errno(errno::EINVAL), Rule::NopFlagsKnown)];
+        return Prepared::Refused { errors, notice: None };
+    }
+    let acts = sqe.op_flags & (nop_flag::FILE | nop_flag::FIXED_BUFFER | nop_flag::TW);
+    let injects = sqe.op_flags & nop_flag::INJECT_RESULT != 0 && sqe.len != 0;
+    if acts != 0 || injects {
+        return Prepared::NotModelled(format!("NOP with {}", abi::flag_names(nop_flag::NAMES, sqe.op_flags)));
+    }
+    Prepared::Ready(Plan::Nop)
 }
 
 /// `io_async_cancel_prep` in `io_uring/cancel.c`, as far as cancelling by user data goes.

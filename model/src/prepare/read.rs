@@ -3,19 +3,16 @@
 //! Source: `io_prep_readv` in `io_uring/rw.c`; `__import_iovec` in `lib/iov_iter.c`, 6.18.
 
 use super::message::iovecs;
+use super::rw::aside;
 use super::{Errors, Plan, Prepared, ReadPlan};
 use crate::abi::{UIO_MAXIOV, errno, sqe_flag};
+use crate::cqe::Errno;
+use crate::profile::Profile;
 use crate::rules::Rule;
 use crate::space::UserMemory;
 use crate::sqe::Sqe;
 
-pub(super) fn prepare_read(sqe: &Sqe, memory: &impl UserMemory) -> Prepared {
-    if sqe.ioprio != 0 {
-        return Prepared::NotModelled("a read with an I/O priority".into());
-    }
-    if sqe.pad2 != 0 || sqe.op_flags != 0 {
-        return Prepared::NotModelled("a read with attributes or flags".into());
-    }
+pub(super) fn prepare_read(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepared {
     let mut errors = Errors::default();
     let count = u64::from(sqe.len);
     errors.refuse_if(count > UIO_MAXIOV, errno::EINVAL, Rule::ReadAtMost1024);
@@ -24,6 +21,17 @@ pub(super) fn prepare_read(sqe: &Sqe, memory: &impl UserMemory) -> Prepared {
         Ok(ranges) => ranges,
         Err(what) => return Prepared::NotModelled(what.into()),
     };
+    let len_bytes = ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
+    let aside = match aside(sqe, len_bytes, Rule::ReadSeeks, profile, memory, &mut errors) {
+        Ok(aside) => aside,
+        Err(what) => return Prepared::NotModelled(what),
+    };
+    if aside.never_waits && errors.0.is_empty() {
+        return Prepared::NotModelled("a read that never waits".into());
+    }
+    let selects = sqe.flags & sqe_flag::BUFFER_SELECT != 0;
+    errors.refuse_if(selects && count != 1, errno::EINVAL, Rule::ReadSelectsOne);
+    let unselected = selects.then_some((Errno(errno::ENOBUFS), Rule::SqeSelectFromGroup));
     if !errors.0.is_empty() {
         return Prepared::Refused { errors: errors.0, notice: None };
     }
@@ -31,6 +39,6 @@ pub(super) fn prepare_read(sqe: &Sqe, memory: &impl UserMemory) -> Prepared {
         fd: sqe.fd,
         fixed_file: sqe.flags & sqe_flag::FIXED_FILE != 0,
         ranges,
-        seeks: !matches!(sqe.off, 0 | u64::MAX),
+        refused: aside.refused.or(unselected),
     }))
 }

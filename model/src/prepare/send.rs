@@ -1,8 +1,9 @@
 //! Preparing a send.
 
 use super::message::{iovecs, message};
-use super::{Errors, Plan, Prepared, Retry, SendPlan, element};
+use super::{Beyond, Errors, Plan, Prepared, Retry, SendPlan, element};
 use crate::abi::{self, UIO_MAXIOV, errno, msg, op, send_flag, sqe_flag};
+use crate::cqe::Errno;
 use crate::notice::Notice;
 use crate::profile::{Feature, Profile};
 use crate::rules::Rule;
@@ -68,16 +69,30 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
         errors.refuse_if(twice || !(vectored || vectorized), errno::EINVAL, Rule::MixedRefusedWhole);
     }
     let uncovered_flags = sqe.ioprio & send_flag::BUNDLE;
-    let uncovered_msg = sqe.op_flags & !(msg::WAITALL | msg::DONTWAIT | msg::NOSIGNAL | msg::MORE);
+    const COVERED: u32 = msg::WAITALL | msg::DONTWAIT | msg::NOSIGNAL | msg::MORE;
+    let odd = sqe.op_flags & !COVERED;
     if errors.0.is_empty() && uncovered_flags != 0 {
         return Prepared::NotModelled(abi::flag_names(send_flag::NAMES, uncovered_flags));
     }
-    if errors.0.is_empty() && uncovered_msg != 0 {
-        return Prepared::NotModelled(format!("MSG_{}", abi::flag_names(msg::NAMES, uncovered_msg)));
+    if errors.0.is_empty() && odd & msg::OOB != 0 {
+        return Prepared::NotModelled("MSG_OOB".into());
     }
-    if errors.0.is_empty() && !vectored && sqe.off != 0 {
+    let named = !vectored && sqe.off != 0;
+    if errors.0.is_empty() && named && sqe.addr_len() != 0 {
         return Prepared::NotModelled("a destination address".into());
     }
+    if errors.0.is_empty() && odd & msg::FASTOPEN != 0 && sqe.ioprio & send_flag::POLL_FIRST != 0 {
+        return Prepared::NotModelled("MSG_FASTOPEN behind a poll".into());
+    }
+    let selects = sqe.flags & sqe_flag::BUFFER_SELECT != 0;
+    if errors.0.is_empty() && selects && sqe.ioprio != 0 {
+        return Prepared::NotModelled("BUFFER_SELECT with flags in ioprio".into());
+    }
+    let beyond = match odd {
+        0 => named.then_some(Beyond::EmptyName),
+        _ if odd & msg::FASTOPEN != 0 => Some(Beyond::FastOpen),
+        _ => Some(Beyond::Flags),
+    };
 
     let mut long_control = false;
     let mut elements = Vec::new();
@@ -105,7 +120,7 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
         }
     } else {
         let len = u64::from(sqe.len).min(abi::MAX_RW_COUNT);
-        let outside = fixed.is_none() && !is_user_range(sqe.addr, len);
+        let outside = fixed.is_none() && !selects && !is_user_range(sqe.addr, len);
         errors.refuse_if(outside, errno::EFAULT, Rule::SendMemoryReadable);
         vec![(sqe.addr, if fixed.is_some() { u64::from(sqe.len) } else { len })]
     };
@@ -129,7 +144,8 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
         short_is_failure: sqe.op_flags & msg::WAITALL != 0,
         poll_first: sqe.ioprio & send_flag::POLL_FIRST != 0,
         corks: sqe.op_flags & msg::MORE != 0,
-        seeks: false,
+        refused: selects.then_some((Errno(errno::ENOENT), Rule::SqeSelectFromGroup)),
+        beyond,
         is_write: false,
         long_control,
         is_vector: vectored || vectorized,

@@ -7,19 +7,15 @@
 //! `net/socket.c`, 6.18.
 
 use super::message::iovecs;
+use super::rw::aside;
 use super::{Errors, Plan, Prepared, Retry, SendPlan};
 use crate::abi::{self, UIO_MAXIOV, errno, op, sqe_flag};
+use crate::profile::Profile;
 use crate::rules::Rule;
 use crate::space::{UserMemory, is_user_range};
 use crate::sqe::Sqe;
 
-pub(super) fn prepare_write(sqe: &Sqe, memory: &impl UserMemory) -> Prepared {
-    if sqe.ioprio != 0 {
-        return Prepared::NotModelled("a write with an I/O priority".into());
-    }
-    if sqe.pad2 != 0 || sqe.op_flags != 0 {
-        return Prepared::NotModelled("a write with attributes or flags".into());
-    }
+pub(super) fn prepare_write(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepared {
     let mut errors = Errors::default();
     let fixed = (sqe.opcode == op::WRITE_FIXED).then_some(sqe.buf_index);
     let ranges = if sqe.opcode == op::WRITEV {
@@ -36,6 +32,11 @@ pub(super) fn prepare_write(sqe: &Sqe, memory: &impl UserMemory) -> Prepared {
         errors.refuse_if(outside, errno::EFAULT, Rule::SendMemoryReadable);
         vec![(sqe.addr, if fixed.is_some() { u64::from(sqe.len) } else { len })]
     };
+    let len_bytes = ranges.iter().map(|(_, len)| *len).fold(0, u64::saturating_add);
+    let aside = match aside(sqe, len_bytes, Rule::WriteSeeks, profile, memory, &mut errors) {
+        Ok(aside) => aside,
+        Err(what) => return Prepared::NotModelled(what),
+    };
     if !errors.0.is_empty() {
         return Prepared::Refused { errors: errors.0, notice: None };
     }
@@ -45,11 +46,12 @@ pub(super) fn prepare_write(sqe: &Sqe, memory: &impl UserMemory) -> Prepared {
         ranges,
         fixed,
         notice: None,
-        retry: Retry::UntilSome,
+        retry: if aside.never_waits { Retry::Never } else { Retry::UntilSome },
         short_is_failure: true,
         poll_first: false,
         corks: false,
-        seeks: !matches!(sqe.off, 0 | u64::MAX),
+        refused: aside.refused,
+        beyond: None,
         is_write: true,
         long_control: false,
         is_vector: sqe.opcode == op::WRITEV,

@@ -10,8 +10,8 @@ use crate::may::{Counts, May};
 use crate::mutation::Fault;
 use crate::net::{Connection, Room, SocketSend, Stream, Timing};
 use crate::notice::{Event as NoticeEvent, Used};
-use crate::prepare::{Plan, Retry, SendPlan};
-use crate::program::{End, SocketId, socket_of};
+use crate::prepare::{Beyond, Plan, Retry, SendPlan};
+use crate::program::{End, SocketId, SocketKind, SocketState, socket_of};
 use crate::request::{Event, Phase, RequestId};
 use crate::rules::Rule;
 use crate::space::{Segment, UserMemory};
@@ -71,6 +71,11 @@ impl World<'_> {
             .filter(|(s, end)| !plan.fixed_file && *end == End::Near && self.has_socket(*s))
             .map(|(socket, _)| socket)
             .filter(|socket| self.ended_since(id, *socket).0);
+        let far_end = socket_of(plan.fd).is_some_and(|(s, end)| end == End::Far && self.has_socket(s));
+        if socket.is_none() && far_end && !plan.fixed_file {
+            self.give_up("a send from the far end");
+            return None;
+        }
         let Some(socket) = socket.or(once_open) else {
             return Some(Err(May::fail(errno::EBADF, Rule::SendBadDescriptor)));
         };
@@ -83,11 +88,38 @@ impl World<'_> {
             Socket::Stream(stream) if stream.is_unix && plan.notice.is_some() => {
                 Err(May::fail(errno::EOPNOTSUPP, Rule::ZcSocketSupported))
             }
-            Socket::Stream(_) | Socket::Datagrams(_) if plan.seeks => {
-                Err(May::fail(errno::ESPIPE, Rule::WriteSeeks))
+            Socket::Stream(_) | Socket::Datagrams(_) if plan.refused.is_some() => {
+                Err(plan.refused.map_or_else(May::default, |(error, rule)| May::fail(error.0, rule)))
             }
-            Socket::Stream(_) | Socket::Datagrams(_) => Ok(socket),
+            Socket::Stream(_) | Socket::Datagrams(_) => match plan.beyond {
+                None => Ok(socket),
+                Some(beyond) => self.go_beyond(socket, beyond)?,
+            },
         })
+    }
+
+    /// What a socket makes of what only some sockets are known to look at; `None` if nothing can be said.
+    fn go_beyond(&mut self, socket: SocketId, beyond: Beyond) -> Option<Result<SocketId, May>> {
+        let ends = self.state.ends[usize::from(socket.0)];
+        let setup = &self.law.program.sockets[usize::from(socket.0)];
+        let is_tcp = matches!(setup.kind, SocketKind::Tcp4 | SocketKind::Tcp6);
+        let is_whole =
+            setup.state == SocketState::Connected && ends.closed.max(ends.shut).max(ends.reset) == 0;
+        match (beyond, &self.state.sockets[usize::from(socket.0)]) {
+            (Beyond::Flags, _) if is_tcp => Some(Ok(socket)),
+            (Beyond::FastOpen, _) if is_tcp && is_whole => {
+                Some(Err(May::fail(errno::EISCONN, Rule::SendFastOpenConnected)))
+            }
+            (Beyond::EmptyName, Socket::Stream(_)) => Some(Ok(socket)),
+            (Beyond::EmptyName, _) => {
+                self.give_up("a datagram with an empty destination");
+                None
+            }
+            (Beyond::Flags | Beyond::FastOpen, _) => {
+                self.give_up("flags of sends that only TCP is known to make nothing of");
+                None
+            }
+        }
     }
 
     /// What the first try of a send may come to.
@@ -414,7 +446,8 @@ mod tests {
             short_is_failure: false,
             poll_first: false,
             corks: false,
-            seeks: false,
+            refused: None,
+            beyond: None,
             is_write: false,
             long_control: false,
             is_vector: false,

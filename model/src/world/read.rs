@@ -52,7 +52,9 @@ impl World<'_> {
                 self.give_up("a read of something else than a socket");
                 return May::default();
             }
-            _ if plan.seeks => return May::fail(errno::ESPIPE, Rule::ReadSeeks),
+            _ if plan.refused.is_some() => {
+                return plan.refused.map_or_else(May::default, |(error, rule)| May::fail(error.0, rule));
+            }
             _ if plan.len_bytes() == 0 => return May::exactly(0, Rule::ReadNothingIsZero),
             Socket::Stream(stream) if !connected => {
                 let number = if stream.is_unix { errno::EINVAL } else { errno::ENOTCONN };
