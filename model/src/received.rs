@@ -288,12 +288,8 @@ pub(crate) fn explain_again(world: &mut World<'_>, received: &Received) -> Resul
 /// The worlds in which a datagram that is on its way has the bytes that were received.
 pub(crate) fn explain_datagram<'a>(world: &World<'a>, received: &Received) -> (Vec<World<'a>>, Option<Rule>) {
     let mut broken = Rule::DatagramBoundaries;
-    let explained = datagrams(world, received, &mut broken);
-    if !explained.is_empty() {
-        return (explained, Some(broken));
-    }
+    let mut explained = datagrams(world, received, &mut broken);
     // its sender may be queued behind requests that have ended unseen
-    let mut explained: Vec<World<'a>> = Vec::new();
     for sender in queued_senders(world, received) {
         let mut open = vec![world.clone()];
         while let Some(world) = open.pop().filter(|_| explained.len() <= WIDTH_MAX) {

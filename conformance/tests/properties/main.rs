@@ -20,6 +20,7 @@ use std::path::Path;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestCaseError, TestRunner};
 use uringspec::kernel::{Kernel, NoTrace};
+use uringspec::token;
 use uringspec_model::choices::Seeded;
 use uringspec_model::mutation::{Fault, Mutation};
 use uringspec_model::profile::Profile;
@@ -99,7 +100,8 @@ fn told(program: &Program, trace: &Trace) -> String {
         What::GaveUp => format!("  {} gave up", s.step),
         what => format!("  {} {}", s.step, words::what(program, what)),
     });
-    steps.chain(seen).collect::<Vec<_>>().join("\n")
+    let token = format!("replay  uringspec replay {}", token::encode(program));
+    steps.chain(seen).chain([token]).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl World<'_> {
     /// Whether a request that another thread may have tried at any time reports what came of another datagram.
     pub(super) fn is_refused_late(&self, id: RequestId, request: &Request, res: Res) -> bool {
         let is_late = request.is_async || request.late || request.may.waiting;
-        is_late && res == Res::Err(Errno(errno::ECONNREFUSED)) && self.may_be_refused(id)
+        let ended = request.has_ended && request.may.bytes.is_some();
+        is_late && !ended && res == Res::Err(Errno(errno::ECONNREFUSED)) && self.may_be_refused(id)
     }
 
     /// A send takes the room that was promised to requests of another thread that come to it later.

@@ -225,13 +225,16 @@ impl World<'_> {
         }
     }
 
-    /// Whether a cancel that is queued behind others may have been tried unseen and have found the request.
-    pub(super) fn may_be_cancelled_unseen(&self, request: &Request) -> bool {
+    /// Whether a cancel that is queued behind others may have been tried unseen and have found the request, which is
+    /// none of those that it is behind.
+    pub(super) fn may_be_cancelled_unseen(&self, id: RequestId) -> bool {
+        let request = self.request(id);
         let finds = |other: &Request| match other.plan {
             Some(Plan::Cancel { target }) => target == request.user_data && other.ring == request.ring,
             _ => false,
         };
-        self.state.requests.values().any(|other| finds(other) && self.may_have_begun(other))
+        let mut others = self.state.requests.iter().filter(|(_, other)| finds(other));
+        others.any(|(other, r)| self.may_have_begun(r) && !self.chain_before(*other).contains(&id))
     }
 
     /// A cancel's result was seen: its target follows.

@@ -108,7 +108,9 @@ impl World<'_> {
 
     /// Tables have changed: requests of other threads, and deferred ones, may look them up only now.
     fn look_up_again(&mut self, ring: RingId) {
-        let open = |r: &Request| r.ring == ring && matches!(r.phase, Phase::Issued | Phase::Armed) && !r.cut;
+        let open = |r: &Request| {
+            r.ring == ring && matches!(r.phase, Phase::Issued | Phase::Armed) && !r.cut && !r.has_ended
+        };
         let polls = |r: &Request| r.polls_first && r.may.waiting;
         let untimed =
             self.state.requests.iter().filter(|(_, r)| open(r) && (r.is_async || r.is_deferred || polls(r)));

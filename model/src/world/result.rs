@@ -268,11 +268,12 @@ impl World<'_> {
         let writer = request.socket.and_then(|socket| self.stream(socket)?.writer(id));
         let (read, ended) = writer.map_or((0, None), |w| (w.read, w.closed.then_some(w.accepted)));
         let stopped = !request.may.errors.is_empty() || request.canceller.is_some() || request.is_found;
-        let whole = match request.hard {
-            true => request.retries && !stopped,
-            false => request.retries || request.short_is_failure,
+        let least = match request.hard {
+            true if request.retries && !stopped => counts.most,
+            // a short one would have cut the chain
+            false if request.short_is_failure => request.len_bytes,
+            _ => counts.least.max(read),
         };
-        let least = if whole { counts.most } else { counts.least.max(read) };
         let least = least.max(ended.map_or(0, |(least, _)| least));
         let most = counts.most.min(ended.map_or(u64::MAX, |(_, most)| most));
         if least > most || most < read {
@@ -305,13 +306,14 @@ impl World<'_> {
     fn proceed_failed(&mut self, id: RequestId) -> Result<(), Rule> {
         let request = self.request(id);
         let again = Res::Err(Errno(errno::EAGAIN));
+        let is_refused = self.is_refused_late(id, request, Res::Err(Errno(errno::ECONNREFUSED)));
         let may_fail = !request.may.errors.is_empty()
             || is_polled_elsewhere(request, again)
             || self.may_be_cancelled(id, Res::Err(Errno(errno::ECANCELED)))
-            || self.may_be_cancelled_unseen(request)
+            || self.may_be_cancelled_unseen(id)
             || request.swept.is_some()
             || self.is_crowded_out(id, again)
-            || self.is_refused_late(id, request, Res::Err(Errno(errno::ECONNREFUSED)));
+            || is_refused;
         let tried = matches!(request.phase, Phase::Issued | Phase::Armed);
         let next = request
             .behind
@@ -326,6 +328,8 @@ impl World<'_> {
         request.phase = Phase::Issued;
         request.may.bytes = None;
         request.may.waiting = false;
+        // what is refused later is another's
+        request.may.add_errors(is_refused.then_some((Errno(errno::ECONNREFUSED), Rule::DatagramRefused)));
         request.has_ended = true;
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.settle(id, again);

@@ -311,7 +311,7 @@ impl World<'_> {
         }
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let request = self.request_mut(id);
-            if request.is_async || request.late || request.is_deferred {
+            if !request.has_ended && (request.is_async || request.late || request.is_deferred) {
                 // the descriptor is looked up when the other thread comes to it
                 request.may.errors.push((Errno(errno::EBADF), Rule::SendBadDescriptor));
             }
@@ -350,7 +350,7 @@ impl World<'_> {
             // where work is deferred, it has not seen yet why it will fail
             let deferred = defers && request.waited && !request.may.errors.is_empty() || request.is_deferred;
             let ends_later = request.may.waiting || request.is_async || request.late || deferred;
-            if request.is_read_whole() || !ends_later {
+            if request.has_ended || request.is_read_whole() || !ends_later {
                 continue;
             }
             let waited = std::mem::take(&mut request.may.waiting);
