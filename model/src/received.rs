@@ -401,6 +401,8 @@ fn matches(world: &World<'_>, segment: &Segment, run: &Run, at: u64) -> (u64, Ge
     if let Run::Stamped { region: r, generation, offset, .. } = run
         && *r == region
         && offset + at == segment.offset
+        // the last bytes of a run may be those of another generation, which happen to be the same
+        && (segment.oldest..=segment.newest).contains(generation)
     {
         return (most, *generation);
     }

@@ -138,8 +138,8 @@ impl<'a, O: Observer> Scene<'a, O> {
                 self.gave_up_if(waited);
             }
             Step::Ack { socket, amount } => {
-                let (acked, waited) = self.sockets[usize::from(socket.0)].acknowledge(*amount, patience);
-                self.acked(*socket, acked);
+                let (acks, waited) = self.sockets[usize::from(socket.0)].acknowledge(*amount, patience);
+                self.acked(*socket, acks);
                 self.gave_up_if(waited);
             }
             Step::OfferWindow { socket, bytes } => {
@@ -303,10 +303,8 @@ impl<'a, O: Observer> Scene<'a, O> {
         Ok(waited)
     }
 
-    fn acked(&mut self, socket: SocketId, len_bytes: u64) {
-        if len_bytes > 0 {
-            self.see(What::Acked { socket, len_bytes });
-        }
+    fn acked(&mut self, socket: SocketId, acks: Vec<u64>) {
+        acks.into_iter().for_each(|len_bytes| self.see(What::Acked { socket, len_bytes }));
     }
 
     fn received(&mut self, socket: SocketId, bytes: &[u8]) {
@@ -327,8 +325,8 @@ impl<'a, O: Observer> Scene<'a, O> {
         if !live.is_declared() {
             return Ok(waited);
         }
-        let (acked, waited) = live.acknowledge_all(patience);
-        self.acked(id, acked);
+        let (acks, waited) = live.acknowledge_all(patience);
+        self.acked(id, acks);
         // What was kept back has left now.
         self.drain(id, Amount::Everything, patience)?;
         Ok(waited)

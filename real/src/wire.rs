@@ -18,23 +18,25 @@ impl Live {
         self.pair.declared.is_some()
     }
 
-    /// Acknowledges so much of what has left or leaves because of it, within `patience`. Returns how much.
-    pub(crate) fn acknowledge(&mut self, amount: Amount, patience: Duration) -> (u64, Waited) {
+    /// Acknowledges so much of what has left or leaves because of it, within `patience`. Returns how much, one
+    /// acknowledgement after the other.
+    pub(crate) fn acknowledge(&mut self, amount: Amount, patience: Duration) -> (Vec<u64>, Waited) {
         self.push();
         let (Some(near), Some(peer)) = (&self.pair.near, &mut self.pair.declared) else {
-            return (0, Waited::Enough);
+            return (Vec::new(), Waited::Enough);
         };
         let near = near.as_fd();
         let deadline = Instant::now() + patience;
-        let mut acked = 0;
+        let (mut acks, mut acked) = (Vec::new(), 0);
         loop {
             let wanted = match amount {
                 Amount::Everything => u64::MAX,
                 Amount::Bytes(n) => n - acked,
             };
             let Ok(bytes) = peer.acknowledge(near, wanted, left(deadline)) else {
-                return (acked, Waited::GaveUp);
+                return (acks, Waited::GaveUp);
             };
+            acks.extend((bytes > 0).then_some(bytes));
             acked += bytes;
             let unsent = sys::queue_bytes(near, OUTQ).unwrap_or(0);
             let enough = match amount {
@@ -43,10 +45,10 @@ impl Live {
                 Amount::Everything => unsent == 0 || bytes == 0 && !peer.is_wide(),
             };
             if enough {
-                return (acked, Waited::Enough);
+                return (acks, Waited::Enough);
             }
             if left(deadline).is_zero() {
-                return (acked, Waited::GaveUp);
+                return (acks, Waited::GaveUp);
             }
             if bytes == 0 {
                 std::thread::sleep(LOOK_AGAIN);
@@ -97,7 +99,7 @@ impl Live {
     }
 
     /// Lets all that was sent leave and acknowledges it, whatever the window was.
-    pub(crate) fn acknowledge_all(&mut self, patience: Duration) -> (u64, Waited) {
+    pub(crate) fn acknowledge_all(&mut self, patience: Duration) -> (Vec<u64>, Waited) {
         if self.pair.declared.as_ref().is_some_and(|peer| !peer.is_wide()) {
             self.offer_window(u64::MAX, patience);
         }

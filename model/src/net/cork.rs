@@ -4,7 +4,6 @@
 //! back may leave at any time, since the kernel lets it go after a while.
 
 use super::{Holds, Stream, Writer};
-use crate::request::RequestId;
 
 impl Stream {
     /// `TCP_CORK` is set, or taken away, which lets go what it held back.
@@ -17,16 +16,6 @@ impl Stream {
         }
         if !on {
             self.uncork();
-        }
-    }
-
-    /// What was taken of the request need not leave before more comes.
-    pub fn cork(&mut self, request: RequestId) {
-        if let Some(writer) = self.writers.iter_mut().find(|w| w.request == request) {
-            writer.corked = true;
-            if writer.holds == Holds::No {
-                writer.holds = Holds::Maybe;
-            }
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct SocketSend {
     pub retries: bool,
     /// The network refers to the caller's pages instead of copying them at once.
     pub zero_copy: bool,
+    /// What is taken of it need not leave before more comes (`MSG_MORE`).
+    pub corks: bool,
 }
 
 /// The room that a lane promises where nothing was measured.

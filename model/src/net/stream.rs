@@ -175,6 +175,7 @@ impl Stream {
         let ended = room == Room::Part && !send.retries;
         let least = if room == Room::Enough { len } else { 1 };
         let closed = room == Room::Enough && !loose;
+        let corked = send.corks || self.is_corked;
         let mut writer = Writer {
             request,
             send,
@@ -189,11 +190,14 @@ impl Stream {
             joined,
             loose,
             threaded: timing == Timing::Threaded,
-            corked: false,
+            corked,
             packet: packet.filter(|_| joined).unwrap_or(request),
         };
         if accepted.1 > 0 && !declared {
-            writer.holds = self.holds_of_next(&writer);
+            writer.holds = match self.holds_of_next(&writer) {
+                Holds::No if corked => Holds::Maybe,
+                holds => holds,
+            };
         }
         self.writers.push(writer);
         self.let_leave();
@@ -242,9 +246,10 @@ impl Stream {
     /// Whether the result `res` fits what the peer has read of the request.
     pub fn judge_result(&self, request: RequestId, res: Res) -> Result<(), Rule> {
         let Some(writer) = self.writer(request) else { return Ok(()) };
+        let arrived = writer.read.max(self.least_acked(request));
         match res {
-            Res::Bytes(n) if n < writer.read => Err(Rule::StreamPrefix),
-            Res::Err(_) if writer.read > 0 => Err(Rule::StreamPrefix),
+            Res::Bytes(n) if n < arrived => Err(Rule::StreamPrefix),
+            Res::Err(_) if arrived > 0 => Err(Rule::StreamPrefix),
             Res::Bytes(n) if writer.closed && !(writer.accepted.0..=writer.accepted.1).contains(&n) => {
                 Err(Rule::StreamPrefix)
             }

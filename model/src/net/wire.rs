@@ -123,6 +123,13 @@ impl Stream {
         }
     }
 
+    /// At least so many bytes of a request were acknowledged: what all others together cannot have sent.
+    pub(super) fn least_acked(&self, request: RequestId) -> u64 {
+        let Some(wire) = &self.wire else { return 0 };
+        let others = self.writers.iter().filter(|w| w.request != request).map(|w| w.accepted.1);
+        wire.acked.saturating_sub(others.fold(wire.gone, u64::saturating_add))
+    }
+
     /// The peer acknowledges `n` more bytes.
     pub fn ack(&mut self, n: u64) {
         if let Some(wire) = &mut self.wire {
@@ -225,6 +232,7 @@ mod tests {
                 len_bytes: *len_bytes,
                 retries: false,
                 zero_copy: true,
+                corks: false,
             };
             stream.enqueue(RequestId(i as u32), send, Room::Enough, Timing::Now, &[], &[]);
         }

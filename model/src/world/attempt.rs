@@ -293,6 +293,13 @@ impl World<'_> {
         } else {
             first_try(len, room, plan, self.has_fault(Fault::OneByteShort))
         };
+        // it may have been tried, and may have waited with a part of it taken, before what ended the connection
+        let roomy =
+            self.stream(socket).is_some_and(|s| s.room_for(mapped.saturating_add(unseen)) == Room::Enough);
+        let may_have_waited = self.ended_since(id, socket).1 && !roomy && plan.retry == Retry::UntilAll;
+        if let Some(counts) = may.bytes.as_mut().filter(|_| may_have_waited) {
+            (counts.least, counts.rule) = (1, Rule::SendPartialOnFailure);
+        }
         may.waiting &= !comes_to_room;
         let full = |stream: &Stream| !stream.is_surely_writable(self.unseen_on(socket, id));
         let polls = plan.poll_first && self.stream(socket).is_some_and(full);
@@ -306,6 +313,7 @@ impl World<'_> {
                 // another thread waits for room in the middle of a send
                 retries: plan.retry == Retry::UntilAll || (self.request(id).is_async && room != Room::Enough),
                 zero_copy: plan.notice.is_some(),
+                corks: plan.corks,
             };
             let ended = self.stream(socket).is_some_and(|s| s.connection != Connection::Open);
             // what was taken before a reset is gone
@@ -329,9 +337,6 @@ impl World<'_> {
                 ahead.retain(|before| self.request(*before).may.errors.is_empty());
                 let stream = self.stream_mut(socket).expect("looked up above");
                 stream.enqueue(id, send, room, timing, &beside, &ahead);
-                if plan.corks || stream.is_corked {
-                    stream.cork(id);
-                }
                 if !self.request(id).late {
                     self.state.beside = beside;
                 }

@@ -183,8 +183,15 @@ impl World<'_> {
             most: taken.1,
             rule: Rule::SendPartialOnFailure,
         });
+        // a reset has purged what was taken, and counts as before
+        let purged = request.may.bytes.filter(|counts| counts.rule == Rule::SendPartialOnFailure);
+        let purged = purged.filter(|_| partial.is_none() && request.retries);
         let cancelled = (Errno(errno::ECANCELED), Rule::CancelEndsTarget);
-        let nothing_taken = partial.is_none() || taken.0 == 0;
+        let nothing_taken = match purged {
+            Some(_) => !request.may.errors.is_empty(),
+            None => partial.is_none() || taken.0 == 0,
+        };
+        let partial = partial.or(purged);
         request.may = May {
             bytes: partial,
             errors: nothing_taken.then_some(cancelled).into_iter().collect(),
