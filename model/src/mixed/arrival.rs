@@ -4,10 +4,10 @@
 //! contract allows is tried; bytes that none explains break the rule that the best of them broke.
 
 use super::contract::{Broken, Kind, Piece, Send};
-use super::judge::{At, Judge};
+use super::judge::{At, Judge, Resent};
 use crate::cqe::Res;
 use crate::memory::{Generation, RegionId};
-use crate::program::{SocketId, Step};
+use crate::program::{Lane, SocketId, Step};
 use crate::rules::Rule;
 use crate::trace::Run;
 
@@ -18,10 +18,6 @@ const BYTES_MAX: u64 = 1 << 28;
 pub(super) fn judge(judge: &Judge<'_, '_>, complete: bool) -> Result<(), Broken> {
     for socket in 0..judge.contract.program.sockets.len() {
         let socket = SocketId(socket as u16);
-        if judge.contract.program.sockets[usize::from(socket.0)].lane.has_device() {
-            // a device that drops all has no peer that reads
-            continue;
-        }
         if judge.contract.is_datagram(socket) {
             datagrams(judge, socket)?;
         } else {
@@ -103,9 +99,22 @@ fn stream(judge: &Judge<'_, '_>, socket: SocketId, complete: bool) -> Result<(),
         bytes.extend(values.map(|value| Byte { value, at: read.at }));
     }
     let writers = writers(judge, socket);
-    let mut search = Search { judge, writers: &writers, bytes: &bytes, best: (0, None), compared: 0 };
+    let again = judge.resent.iter().filter(|resent| resent.received.socket == socket).collect();
+    let mut search = Search {
+        judge,
+        writers: &writers,
+        bytes: &bytes,
+        again,
+        laid: Vec::new(),
+        best: (0, None),
+        broke_again: None,
+        compared: 0,
+    };
     let mut read = vec![0; writers.len()];
     let explained = search.from(0, &mut read);
+    if let Some((at, rule)) = search.broke_again.filter(|_| !explained) {
+        return judge.contract.hold(false, at, rule, "bytes that left again");
+    }
     if !explained {
         let (position, rule) = search.best;
         let at = bytes.get(position).map_or(0, |byte| byte.at.seen);
@@ -114,6 +123,14 @@ fn stream(judge: &Judge<'_, '_>, socket: SocketId, complete: bool) -> Result<(),
     }
     let reset = judge.contract.program.steps.contains(&Step::ResetPeer { socket });
     let Some(drained) = judge.drained.get(&socket).filter(|_| complete && !reset) else { return Ok(()) };
+    let lane = judge.contract.lane(socket);
+    if judge.contract.is_declared(socket) {
+        acknowledged(judge, socket, &writers, drained)?;
+    }
+    if lane == Some(Lane::RepairTcp) {
+        // nobody hears what leaves
+        return Ok(());
+    }
     for (writer, read) in writers.iter().zip(&read) {
         let ended = judge.seen[writer.index].result.is_some_and(|(at, _)| at.step <= drained.step);
         let lost = ended && writer.accepted.is_some_and(|n| *read < n);
@@ -123,21 +140,47 @@ fn stream(judge: &Judge<'_, '_>, socket: SocketId, complete: bool) -> Result<(),
     Ok(())
 }
 
+/// A declared peer acknowledges what has left. In the end that is what was accepted.
+fn acknowledged(
+    judge: &Judge<'_, '_>,
+    socket: SocketId,
+    writers: &[Writer<'_>],
+    drained: &At,
+) -> Result<(), Broken> {
+    let acked = judge.acked.get(&socket).copied().unwrap_or_default();
+    let ended =
+        |writer: &&Writer<'_>| judge.seen[writer.index].result.is_some_and(|(at, _)| at.step <= drained.step);
+    let least: u64 = writers.iter().filter(ended).filter_map(|writer| writer.accepted).sum();
+    let most: u64 = writers.iter().map(|writer| writer.accepted.unwrap_or(writer.send.len_bytes)).sum();
+    let got = format!("{acked} bytes were acknowledged");
+    judge.contract.hold(acked >= least, drained.seen, Rule::MixedAcceptedArrives, &got)?;
+    judge.contract.hold(acked <= most, drained.seen, Rule::MixedPrefix, &got)
+}
+
 /// Looks for an order of sends that explains the bytes of a stream.
 struct Search<'s, 'c, 'a> {
     judge: &'s Judge<'c, 'a>,
     writers: &'s [Writer<'s>],
     bytes: &'s [Byte],
+    /// What left again.
+    again: Vec<&'s Resent<'c>>,
+    /// Whose bytes come one after the other: the send, from where on, and how many.
+    laid: Vec<(usize, u64, u64)>,
     /// The farthest byte that was not explained, and the rule that it broke.
     best: (usize, Option<Rule>),
+    /// An order explains all that was read, but not what left again: where, and the rule that this broke.
+    broke_again: Option<(usize, Rule)>,
     compared: u64,
 }
 
 impl Search<'_, '_, '_> {
     /// Explains the bytes from `position` on; `read` says how many of each send came before.
     fn from(&mut self, position: usize, read: &mut Vec<u64>) -> bool {
-        if position == self.bytes.len() || self.compared > BYTES_MAX {
+        if self.compared > BYTES_MAX {
             return true;
+        }
+        if position == self.bytes.len() {
+            return self.explains_again();
         }
         for next in 0..self.writers.len() {
             let writer = &self.writers[next];
@@ -171,9 +214,11 @@ impl Search<'_, '_, '_> {
             for count in (least..=count).rev() {
                 let before = read[next];
                 read[next] += count;
+                self.laid.push((next, before, count));
                 if self.from(position + count as usize, read) {
                     return true;
                 }
+                self.laid.pop();
                 read[next] = before;
             }
         }
@@ -181,6 +226,34 @@ impl Search<'_, '_, '_> {
             self.blame(position, self.stranger(position));
         }
         false
+    }
+
+    /// Whether what left again is what lies there in this order, as it may be now.
+    fn explains_again(&mut self) -> bool {
+        let broken = self.again.iter().find_map(|again| {
+            let values = again.received.runs.iter().flat_map(|run| bytes_of(self.judge, run));
+            values.zip(again.place..).find_map(|(value, place)| {
+                let (writer, offset) = self.at_place(place)?;
+                let byte = Byte { value, at: again.at };
+                let broken = Cursor::at(writer.send, offset).next(self.judge, writer, byte).err()?;
+                Some((again.at.seen, broken.unwrap_or(Rule::MixedPrefix)))
+            })
+        });
+        self.broke_again = self.broke_again.or(broken);
+        broken.is_none()
+    }
+
+    /// The send whose byte lies at this place of the stream, and which of its bytes it is; nothing where nobody
+    /// has heard it yet.
+    fn at_place(&self, place: u64) -> Option<(&Writer<'_>, u64)> {
+        let mut before = place;
+        for (writer, from, count) in &self.laid {
+            if before < *count {
+                return Some((&self.writers[*writer], from + before));
+            }
+            before -= count;
+        }
+        None
     }
 
     fn blame(&mut self, position: usize, rule: Rule) {

@@ -17,7 +17,9 @@ use crate::buffers::{Budget, Buffers};
 use crate::fragments;
 use crate::memory::{Generation, RegionId};
 use crate::net::{UDP4_LONGEST, UDP6_LONGEST};
-use crate::program::{End, Program, Register, RingId, SocketId, SocketKind, SocketState, Step, socket_of};
+use crate::program::{
+    End, Lane, Program, Register, RingId, SocketId, SocketKind, SocketState, Step, socket_of,
+};
 use crate::rules::Rule;
 use crate::space::{Space, UserMemory};
 use crate::sqe::Sqe;
@@ -281,6 +283,16 @@ impl<'a> Contract<'a> {
     pub(super) fn socket(&self, socket: SocketId) -> Option<(SocketKind, bool)> {
         let setup = self.program.sockets.get(usize::from(socket.0))?;
         Some((setup.kind, setup.state == SocketState::Connected))
+    }
+
+    /// Whether the peer of a socket does what it is told, and acknowledges what it has had.
+    pub(super) fn is_declared(&self, socket: SocketId) -> bool {
+        self.lane(socket).is_some_and(Lane::is_declared)
+    }
+
+    /// The path of a socket.
+    pub(super) fn lane(&self, socket: SocketId) -> Option<Lane> {
+        self.program.sockets.get(usize::from(socket.0)).map(|setup| setup.lane)
     }
 
     /// Whether a socket keeps what was sent together.

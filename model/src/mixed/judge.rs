@@ -8,7 +8,7 @@ use crate::abi::errno;
 use crate::cqe::{Completion, Errno, Res, Usage};
 use crate::program::{Amount, RingId, SocketId, SocketKind, Step, Until};
 use crate::rules::Rule;
-use crate::trace::{Ending, Received, RingCqe, Trace, What};
+use crate::trace::{Ending, Received, RingCqe, Run, Trace, What};
 
 /// What was seen of one entry.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,15 +33,32 @@ pub(super) struct Read<'a> {
     pub(super) received: &'a Received,
 }
 
+/// Bytes that left once more.
+pub(super) struct Resent<'a> {
+    pub(super) at: At,
+    pub(super) received: &'a Received,
+    /// Where in the stream they lie.
+    pub(super) place: u64,
+}
+
+impl Resent<'_> {
+    fn len_bytes(&self) -> u64 {
+        self.received.runs.iter().map(Run::len_bytes).sum()
+    }
+}
+
 /// What was seen so far.
 pub(super) struct Judge<'c, 'a> {
     pub(super) contract: &'c Contract<'a>,
     pub(super) seen: Vec<Seen>,
     pub(super) reads: Vec<Read<'c>>,
+    pub(super) resent: Vec<Resent<'c>>,
+    /// Bytes that each peer acknowledged.
+    pub(super) acked: BTreeMap<SocketId, u64>,
     /// Entries on each ring's queue that were not taken yet, and the first of them.
     queued: BTreeMap<RingId, std::collections::VecDeque<usize>>,
     by_name: BTreeMap<(RingId, u64), usize>,
-    /// The sockets that were drained of all, and when.
+    /// The sockets whose peer has had all, and when.
     pub(super) drained: BTreeMap<SocketId, At>,
     gave_up: bool,
 }
@@ -52,6 +69,8 @@ pub(super) fn judge(contract: &Contract<'_>, trace: &Trace) -> Result<(), Broken
         contract,
         seen: vec![Seen::default(); contract.requests.len()],
         reads: Vec::new(),
+        resent: Vec::new(),
+        acked: BTreeMap::new(),
         queued: BTreeMap::new(),
         by_name,
         drained: BTreeMap::new(),
@@ -67,8 +86,14 @@ pub(super) fn judge(contract: &Contract<'_>, trace: &Trace) -> Result<(), Broken
             What::Received(received) => judge.reads.push(Read { at, received }),
             What::GaveUp => judge.gave_up = true,
             What::Room(_) | What::Overflow { .. } | What::PeerEnded { .. } => {}
-            // when bytes leave, and how often, is no promise of a send
-            What::Acked { .. } | What::SentAgain(_) => continue,
+            What::Acked { socket, len_bytes } => *judge.acked.entry(*socket).or_default() += len_bytes,
+            What::SentAgain(received) => {
+                // a peer misses what it has not acknowledged, from the first byte on
+                let acked = judge.acked.get(&received.socket).copied().unwrap_or_default();
+                let before = judge.resent.iter().filter(|r| r.at.step == at.step).map(Resent::len_bytes);
+                let place = acked + before.sum::<u64>();
+                judge.resent.push(Resent { at, received, place });
+            }
         }
     }
     if trace.end == Ending::Complete {
@@ -103,7 +128,10 @@ impl Judge<'_, '_> {
     fn end(&mut self, at: At) -> Result<(), Broken> {
         let ring = match self.contract.program.steps.get(at.step) {
             Some(Step::Drain { socket, amount: Amount::Everything }) if !self.gave_up => {
-                self.drained.insert(*socket, at);
+                // what a declared peer has not acknowledged may not have left
+                if !self.contract.is_declared(*socket) {
+                    self.drained.insert(*socket, at);
+                }
                 return Ok(());
             }
             Some(Step::Settle) if !self.gave_up => {
