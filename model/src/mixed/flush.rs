@@ -12,7 +12,7 @@ use crate::trace::{RingCqe, Seen, Trace, What};
 /// Messages that go together, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flush {
-    /// The messages, all for one stream socket.
+    /// The messages, all for one socket.
     pub messages: Vec<MixedSend>,
 }
 
@@ -60,6 +60,13 @@ impl Flush {
             message.flags |= if i < last { sqe_flag::LINK } else { 0 };
         }
         chain
+    }
+
+    /// The messages on a datagram socket, where each is a request of its own, whatever becomes of the others.
+    pub fn datagrams(&self) -> Vec<MixedSend> {
+        let links = sqe_flag::LINK | sqe_flag::HARDLINK;
+        let apart = |message: &MixedSend| MixedSend { flags: message.flags & !links, ..message.clone() };
+        self.messages.iter().map(apart).collect()
     }
 
     /// What follows from the result of the one send.

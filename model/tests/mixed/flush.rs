@@ -7,7 +7,7 @@ use uringspec_model::mixed::entry::{self, Headers};
 use uringspec_model::mixed::flush::{After, Flush, Outcome};
 use uringspec_model::mixed::lowering::Lowering;
 use uringspec_model::mixed::program::lower;
-use uringspec_model::mixed::{MixedSend, Segment, Transfer};
+use uringspec_model::mixed::{Memory, MixedSend, Segment, Transfer};
 use uringspec_model::profile::Profile;
 use uringspec_model::program::*;
 use uringspec_model::simulate::explore;
@@ -92,6 +92,57 @@ fn a_flush_of_mixed_sends_is_a_run_of_its_messages() {
         }
     }
     assert!(judged > 1000, "{judged} runs");
+}
+
+/// A program that submits the sends together on a datagram socket, of whose path nothing is known.
+fn datagrams(sends: &[MixedSend]) -> Program {
+    let mut program = batch(sends, false);
+    program.sockets[0].kind = SocketKind::Udp4;
+    program
+}
+
+#[test]
+fn a_flush_of_mixed_datagrams_is_its_messages_each_by_itself() {
+    let mut judged = 0;
+    for flush in [flushes(1), flushes(2), flushes(3)].concat() {
+        let program = datagrams(&flush.datagrams());
+        let contract = Contract::of(&program).expect("mixed sends");
+        for run in runs(&program) {
+            judged += 1;
+            if let Err(broken) = contract.judge(&run) {
+                panic!("{broken:?}\n{flush:#?}\n{run:#?}");
+            }
+            // on an unknown path one may wait for ever
+            for (user_data, res) in results(&run) {
+                let message = &flush.messages[user_data as usize - 1];
+                assert_eq!(res, Res::Bytes(message.len_bytes()), "each is one datagram");
+            }
+        }
+    }
+    assert!(judged > 1000, "{judged} runs");
+}
+
+#[test]
+fn of_a_flush_of_mixed_datagrams_only_the_faulty_message_fails() {
+    for mut flush in flushes(3) {
+        for faulty in 0..3 {
+            let sound = flush.clone();
+            let segment = &mut flush.messages[faulty].segments[0];
+            (segment.addr, segment.memory) = (address(9, 0), Memory::Plain);
+            let program = datagrams(&flush.datagrams());
+            let contract = Contract::of(&program).expect("mixed sends");
+            for run in runs(&program) {
+                assert_eq!(contract.judge(&run), Ok(()));
+                for (user_data, res) in results(&run) {
+                    let i = user_data as usize - 1;
+                    let whole = Res::Bytes(flush.messages[i].len_bytes());
+                    let fault = Res::Err(Errno(errno::EFAULT));
+                    assert_eq!(res, if i == faulty { fault } else { whole });
+                }
+            }
+            flush = sound;
+        }
+    }
 }
 
 /// The results of a program's requests, by user data.

@@ -20,7 +20,7 @@ use uringspec_model::simulate::explore;
 use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{Ending, Trace};
 
-use crate::space::{Around, program, sends};
+use crate::space::{Around, program, sends, sends_of};
 
 /// No program here is this wide.
 const STATES_MAX: usize = 100_000;
@@ -133,6 +133,8 @@ fn judge_all(contract: &Contract<'_>, lowered: &Lowered, runs: &[Trace]) -> Resu
 struct Part {
     around: Around,
     most: usize,
+    /// Bytes of a segment.
+    longest: u32,
     waits_for_all: bool,
     defers: bool,
 }
@@ -149,19 +151,24 @@ fn parts() -> Vec<Part> {
                     Around::Datagram | Around::Gate | Around::Reset if waits_for_all && !defers => 3,
                     _ => 2,
                 };
-                parts.push(Part { around, most, waits_for_all, defers });
+                parts.push(Part { around, most, longest: 2, waits_for_all, defers });
             }
         }
     }
+    // the same with a segment before, between and behind two others
+    for around in [Around::Rewritten, Around::Cancelled, Around::Chain] {
+        parts.push(Part { around, most: 3, longest: 1, waits_for_all: true, defers: false });
+    }
+    parts.push(Part { around: Around::Gate, most: 3, longest: 1, waits_for_all: true, defers: true });
     parts
 }
 
 /// Every send of a part, in every way that some kernel has.
 fn prove(part: Part) -> Size {
-    let Part { around, most, waits_for_all, defers } = part;
+    let Part { around, most, longest, waits_for_all, defers } = part;
     let kernels = kernels();
     let mut explorer = Explorer::default();
-    for mut send in sends(most) {
+    for mut send in sends_of(most, longest) {
         send.msg = if waits_for_all { msg::WAITALL } else { 0 };
         let program = program(&send, around, defers);
         let given = program.regions.len();

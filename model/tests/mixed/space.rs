@@ -15,11 +15,16 @@ const COPIED_FROM: u64 = 64;
 /// Plain memory and two registered buffers.
 pub(crate) const MEMORIES: [Memory; 3] = [Memory::Plain, Memory::Registered(0), Memory::Registered(1)];
 
-/// Every mixed send of up to `most` segments of up to two bytes. What is lent of one memory lies side by
-/// side, and what is copied of it elsewhere.
+/// Every mixed send of up to `most` segments of up to two bytes.
 pub(crate) fn sends(most: usize) -> Vec<MixedSend> {
+    sends_of(most, 2)
+}
+
+/// Every mixed send of up to `most` segments of up to `longest` bytes. What is lent of one memory lies side by
+/// side, and what is copied of it elsewhere.
+pub(crate) fn sends_of(most: usize, longest: u32) -> Vec<MixedSend> {
     let mut kinds = Vec::new();
-    for len_bytes in 0..=2 {
+    for len_bytes in 0..=longest {
         for memory in MEMORIES {
             for transfer in [Transfer::Copy, Transfer::ZeroCopy] {
                 kinds.push(Segment { addr: 0, len_bytes, memory, transfer });
