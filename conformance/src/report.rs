@@ -52,6 +52,9 @@ pub fn page(loaded: &Loaded, report: &Report) -> Option<String> {
     let (mut page, trace, arrow, below) = match &report.status {
         Status::Accepted { .. } | Status::Skipped(_) => return None,
         Status::Judged { verdict, trace } => judged(lowered, verdict, trace, head)?,
+        Status::Made(failure) => {
+            return Some(failure.page(&loaded.found.file, lowered, &foot(&loaded.found.file)));
+        }
         Status::Mismatched { mismatch, trace } => {
             let page = head("rejected", mismatch.line) + "  the case lists something else\n";
             let arrow = arrow_at_step(trace, mismatch.step);
@@ -81,10 +84,7 @@ pub fn page(loaded: &Loaded, report: &Report) -> Option<String> {
             (page, None, None, Vec::new())
         }
     };
-    let file = &loaded.found.file;
-    let foot = format!(
-        "\n  check with  uringspec check {file}\n  replay      uringspec replay {file} --times 100\n"
-    );
+    let foot = format!("\n{}", foot(&loaded.found.file));
     if let Some(trace) = trace {
         let taken = page.lines().count() + below.len() + foot.lines().count() + 1;
         page.push('\n');
@@ -97,6 +97,11 @@ pub fn page(loaded: &Loaded, report: &Report) -> Option<String> {
         }
     }
     Some(page + &foot)
+}
+
+/// How a case is seen again.
+fn foot(file: &str) -> String {
+    format!("  check with  uringspec check {file}\n  replay      uringspec replay {file} --times 100\n")
 }
 
 /// A program that is no case, and what the judge says of a run of it.
@@ -143,9 +148,9 @@ pub fn find_page(find: &Find<'_>) -> Option<String> {
     Some(page + &foot)
 }
 
-type Parts<'a> = (String, Option<&'a Trace>, Option<usize>, Vec<String>);
+pub(crate) type Parts<'a> = (String, Option<&'a Trace>, Option<usize>, Vec<String>);
 
-fn judged<'a>(
+pub(crate) fn judged<'a>(
     lowered: &Lowered,
     verdict: &Verdict,
     trace: &'a Trace,
@@ -199,7 +204,7 @@ pub(crate) fn listed(heading: &str, words: &[String]) -> Vec<String> {
 }
 
 /// The first observation of a step, or the end.
-fn arrow_at_step(trace: &Trace, step: u32) -> Option<usize> {
+pub(crate) fn arrow_at_step(trace: &Trace, step: u32) -> Option<usize> {
     trace.seen.iter().rposition(|seen| seen.step == step)
 }
 

@@ -66,6 +66,8 @@ pub enum Status {
         /// The trace.
         trace: Trace,
     },
+    /// Mixed sends that were made of what a kernel has are not as they should be.
+    Made(Box<mixed::Failure>),
     /// The model cannot do what the case lists.
     Unreached(Vec<(u32, String)>),
     /// A deviation was seen that the case does not name.
@@ -96,6 +98,7 @@ impl Status {
         match self {
             Status::Accepted { .. } => "accepted",
             Status::Judged { verdict, .. } => verdict.word(),
+            Status::Made(failure) => failure.word(),
             Status::Mismatched { .. }
             | Status::Unreached(_)
             | Status::Deviated { .. }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
-use uringspec::campaign::{self, Plan, Totals};
+use uringspec::campaign::{self, Kind, Plan, Totals};
 use uringspec::draft::Features;
 use uringspec::log;
 use uringspec_model::verdict::Verdict;
@@ -31,9 +31,13 @@ fn main() {
         run(Path::new(&dir), Duration::from_secs(3600));
         return;
     }
-    let tests: [(&str, Test); 2] = [
+    let tests: [(&str, Test); 3] = [
         ("a_kill_loses_nothing", a_kill_loses_nothing),
         ("an_interruption_ends_in_order", an_interruption_ends_in_order),
+        (
+            "a_mixed_campaign_sums_up_where_sends_went_and_how",
+            a_mixed_campaign_sums_up_where_sends_went_and_how,
+        ),
     ];
     let trials = tests.map(|(name, test)| {
         Trial::ignorable_test(name, move || match probe() {
@@ -54,7 +58,7 @@ fn run(dir: &Path, duration: Duration) -> Totals {
         seed: 1,
         jobs: 2,
         duration,
-        features: Features::DEFAULT,
+        kind: Kind::Programs(Features::DEFAULT),
         dir: dir.into(),
         profile,
         options: Options::new(worker),
@@ -119,6 +123,31 @@ fn an_interruption_ends_in_order() -> Result<(), Failed> {
     }
     let again = last_line(&soak("0").output()?.stdout)?;
     holds(again["programs"] == last["programs"], "what was counted is counted no more")
+}
+
+fn a_mixed_campaign_sums_up_where_sends_went_and_how() -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("summary.json");
+    let soak = |seconds: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uringspec"));
+        command.args(["soak", "--mixed", "--format", "json", "--jobs", "2", "--seconds", seconds]);
+        command.arg("--dir").arg(dir.path()).arg("--summary").arg(&path).output()
+    };
+    let output = soak("1")?;
+    let last = last_line(&output.stdout)?;
+    holds(output.status.code() == Some(0), &format!("something was found: {last}"))?;
+    let ledger = written(dir.path())?.ok_or("the ledger is there")?;
+    every_program_is_counted_once(&ledger)?;
+
+    let written: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    holds(written == last, "the file says something else than the last line")?;
+    let ways = last["ways"].as_object().ok_or("ways are counted")?;
+    let programs = ways.values().map(|met| number(&met["programs"])).sum::<Result<u64, _>>()?;
+    holds(programs > 0 && programs == number(&last["programs"])?, "a program was not counted for its way")?;
+    holds(ways.keys().any(|way| way == "loopback copy"), "a path or a way is not named")?;
+
+    let again = last_line(&soak("0")?.stdout)?;
+    holds(again["ways"] == last["ways"], "what was counted is counted no more")
 }
 
 /// Each program below `next` is either counted or in work.

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use uringspec::case::parse;
 use uringspec::draft::Draft;
-use uringspec::fuzzed::{any_fields, on_kernel, on_log, on_model, seed_of};
+use uringspec::fuzzed::{any_fields, mixed_on_kernel, mixed_on_models, on_kernel, on_log, on_model, seed_of};
+use uringspec::mixed::draft::MixedDraft;
 
 /// Runs `target` on each file of its corpus.
 #[track_caller]
@@ -40,4 +41,13 @@ fn simulations() {
 fn programs_on_the_kernel() {
     check("side_by_side", |bytes| on_kernel(&Draft::from_bytes(bytes).resolve()));
     check("sqe_fields", |bytes| on_kernel(&any_fields(bytes)));
+}
+
+#[test]
+fn mixed_sends() {
+    check("mixed", |bytes| {
+        let meant = MixedDraft::of_bytes(bytes).resolve();
+        mixed_on_models(&meant, seed_of(bytes));
+        mixed_on_kernel(&meant);
+    });
 }

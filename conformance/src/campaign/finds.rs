@@ -3,17 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use uringspec_model::check::check;
-use uringspec_model::program::Program;
 use uringspec_model::trace::Trace;
 use uringspec_model::verdict::Verdict;
 use uringspec_real::Worker;
 
 use super::ledger::{Totals, write_whole};
-use super::{ALIKE_MAX, Plan, Shared, accepted};
-use crate::given;
+use super::{ALIKE_MAX, Plan, Shared, Subject};
 use crate::log::{self, Log};
-use crate::report::{Find, find_page};
 use crate::shrink::shrink;
 
 /// How often a disagreement is looked for again while its program is made smaller.
@@ -49,7 +45,7 @@ pub fn sort(verdict: &Verdict) -> Option<String> {
 pub(super) fn disagreement(
     shared: &Shared,
     number: u64,
-    program: &Program,
+    subject: &Subject,
     trace: &Trace,
     verdict: &Verdict,
     count: impl FnOnce(&mut Totals),
@@ -58,18 +54,18 @@ pub(super) fn disagreement(
     let mut patient = Worker::new(plan.options.clone());
     let again = match verdict {
         Verdict::Stuck { .. } => {
-            patient.run(program).map(|trace| (check(program, &plan.profile, &trace), trace)).ok()
+            patient.run(subject.program()).map(|trace| (subject.judge(&plan.profile, &trace), trace)).ok()
         }
         _ => None,
     };
     let (verdict, trace) = again.as_ref().map_or((verdict, trace), |(verdict, trace)| (verdict, trace));
-    let Some(sort) = sort(verdict) else {
+    let Some(sort) = subject.sort(verdict) else {
         return impatient(shared, number, verdict, count);
     };
     let times = shared.ledger().totals.times(&sort);
     if times < ALIKE_MAX {
-        let path = write_find(plan, number, "found", program, trace, Some(verdict));
-        write_page(plan, path, program.clone(), trace, verdict, None);
+        let path = write_find(plan, number, "found", subject, trace, Some(verdict));
+        write_page(plan, path, subject, trace, verdict, None);
     }
     shared.ledger().close(number, |totals| {
         count(totals);
@@ -80,7 +76,7 @@ pub(super) fn disagreement(
         totals.sort(sort.as_str());
     });
     if times == 0 {
-        make_smaller(shared, number, program, &sort, &mut patient);
+        make_smaller(shared, number, subject, &sort, &mut patient);
     }
 }
 
@@ -91,24 +87,25 @@ fn impatient(shared: &Shared, number: u64, verdict: &Verdict, count: impl FnOnce
         totals.impatient += 1;
         totals.sort("stuck only with little patience");
         match verdict {
-            Verdict::Accepted { rules, deviations } => accepted(totals, rules, deviations),
+            Verdict::Accepted { rules, deviations } => totals.accepted(rules, deviations),
             _ => totals.unclaimed += 1,
         }
     });
 }
 
 /// Looks for a smaller program that shows the same.
-fn make_smaller(shared: &Shared, number: u64, program: &Program, wanted: &str, patient: &mut Worker) {
+fn make_smaller(shared: &Shared, number: u64, subject: &Subject, wanted: &str, patient: &mut Worker) {
     let plan = &shared.plan;
-    let mut smallest: Option<(Trace, Verdict)> = None;
-    let small = shrink(program, |candidate| {
+    let mut smallest: Option<(Subject, Trace, Verdict)> = None;
+    shrink(subject.meant(), |candidate| {
+        let Some(candidate) = subject.instead(candidate, &plan.profile) else { return false };
         !shared.is_over()
-            && (0..REPEATS).any(|_| match patient.run(candidate) {
+            && (0..REPEATS).any(|_| match patient.run(candidate.program()) {
                 Ok(trace) => {
-                    let verdict = check(candidate, &plan.profile, &trace);
-                    let same = sort(&verdict).is_some_and(|sort| sort == wanted);
+                    let verdict = candidate.judge(&plan.profile, &trace);
+                    let same = candidate.sort(&verdict).is_some_and(|sort| sort == wanted);
                     if same {
-                        smallest = Some((trace, verdict));
+                        smallest = Some((candidate.clone(), trace, verdict));
                     }
                     same
                 }
@@ -116,9 +113,9 @@ fn make_smaller(shared: &Shared, number: u64, program: &Program, wanted: &str, p
             })
     });
     match smallest {
-        Some((trace, verdict)) => {
+        Some((small, trace, verdict)) => {
             let path = write_find(plan, number, "small", &small, &trace, Some(&verdict));
-            write_page(plan, path, small, &trace, &verdict, Some(program.steps.len()));
+            write_page(plan, path, &small, &trace, &verdict, Some(subject.meant().steps.len()));
         }
         None => shared.ledger().totals.sort("not seen again"),
     }
@@ -128,25 +125,24 @@ fn make_smaller(shared: &Shared, number: u64, program: &Program, wanted: &str, p
 fn write_page(
     plan: &Plan,
     path: Option<PathBuf>,
-    program: Program,
+    subject: &Subject,
     trace: &Trace,
     verdict: &Verdict,
     shrunk_from: Option<usize>,
 ) {
     let Some(path) = path else { return };
-    let (file, lowered, release) = (path.to_string_lossy(), given::lowered(program), &plan.profile.release);
-    let find = Find { file: &file, lowered: &lowered, release, verdict, trace, shrunk_from, is_case: false };
-    if let Some(page) = find_page(&find) {
+    let file = path.to_string_lossy();
+    if let Some(page) = subject.page(&file, &plan.profile, trace, verdict, shrunk_from) {
         let _ = write_whole(&path.with_extension("txt"), page.as_bytes());
     }
 }
 
-/// Writes a find as a log; its path.
+/// Writes a find as a log of what was run; its path.
 pub(super) fn write_find(
     plan: &Plan,
     number: u64,
     what: &str,
-    program: &Program,
+    subject: &Subject,
     trace: &Trace,
     verdict: Option<&Verdict>,
 ) -> Option<PathBuf> {
@@ -159,7 +155,7 @@ pub(super) fn write_find(
     };
     let path = plan.dir.join(format!("{what}-{rule}-{}-{number}.jsonl", plan.seed));
     let found = Log {
-        program: Some(program.clone()),
+        program: Some(subject.program().clone()),
         profile: Some(plan.profile.clone()),
         trace: trace.clone(),
         skip: None,

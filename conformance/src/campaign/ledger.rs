@@ -5,12 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
+use uringspec_model::deviation::Deviation;
 use uringspec_model::rules::Rule;
+use uringspec_model::trace::{Trace, What};
+use uringspec_model::verdict::Verdict;
 
-use super::{Plan, program};
+use super::finds::sort;
+use super::subject::Counts;
+use super::{Plan, Subject};
 
 /// What came of it, so far; what is kept between runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +32,8 @@ pub struct Totals {
     pub stuck: u64,
     /// Those of which the model says nothing.
     pub unclaimed: u64,
+    /// Numbers that stand for nothing, since this kernel cannot make mixed sends in that way.
+    pub absent: u64,
     /// Those that could not be run.
     pub skipped: u64,
     /// Workers that ended in the middle of a program.
@@ -44,13 +52,15 @@ pub struct Totals {
     pub rules: BTreeMap<Rule, u64>,
     /// Pairs of rules that had a say in the same program, in the order of the rules.
     pub pairs: BTreeSet<(Rule, Rule)>,
+    /// Of mixed sends: where they went and how they were made, and what became of them.
+    pub ways: BTreeMap<String, BTreeMap<String, u64>>,
     /// Sorts of disagreement, reasons of silence, and reasons of skips, with how often.
     pub sorts: BTreeMap<String, u64>,
 }
 
 impl Totals {
     /// One more of a sort.
-    pub(super) fn sort(&mut self, sort: impl Into<String>) {
+    pub(crate) fn sort(&mut self, sort: impl Into<String>) {
         *self.sorts.entry(sort.into()).or_default() += 1;
     }
 
@@ -61,17 +71,76 @@ impl Totals {
 
     /// Programs that are done, whatever came of them.
     pub fn done(&self) -> u64 {
-        self.programs + self.skipped + self.died + self.endless
+        self.programs + self.absent + self.skipped + self.died + self.endless
+    }
+
+    /// Programs that a kernel may not do, or that nobody could judge.
+    pub fn found(&self) -> u64 {
+        self.rejected + self.stuck + self.died + self.endless
+    }
+
+    /// Programs in a second.
+    pub fn per_second(&self) -> u64 {
+        self.programs * 1000 / self.millis.max(1)
+    }
+
+    /// A program was run, and judging it took so long.
+    pub(super) fn run(&mut self, trace: &Trace, judging: Duration, counts: Option<Counts>) {
+        self.programs += 1;
+        self.judge_ns += judging.as_nanos() as u64;
+        self.completions += trace.seen.iter().filter(|seen| matches!(seen.what, What::Cqe(_))).count() as u64;
+        let Some((way, met)) = counts else { return };
+        let known = self.ways.entry(way).or_default();
+        for (what, times) in met {
+            *known.entry(what).or_default() += times;
+        }
+    }
+
+    /// A program was run and judged.
+    pub(crate) fn judged(
+        &mut self,
+        trace: &Trace,
+        judging: Duration,
+        verdict: &Verdict,
+        counts: Option<Counts>,
+    ) {
+        self.run(trace, judging, counts);
+        if let Some(sort) = sort(verdict) {
+            self.sort(sort);
+        }
+        match verdict {
+            Verdict::Accepted { rules, deviations } => self.accepted(rules, deviations),
+            Verdict::Rejected(_) => self.rejected += 1,
+            Verdict::Stuck { .. } => self.stuck += 1,
+            Verdict::Unclaimed { reason } => {
+                self.unclaimed += 1;
+                self.sort(format!("unclaimed {reason}"));
+            }
+        }
+    }
+
+    /// A kernel may do this.
+    pub(super) fn accepted(&mut self, rules: &BTreeSet<Rule>, deviations: &BTreeSet<Deviation>) {
+        self.accepted += 1;
+        for rule in rules {
+            *self.rules.entry(*rule).or_default() += 1;
+        }
+        for (i, first) in rules.iter().enumerate() {
+            self.pairs.extend(rules.iter().skip(i + 1).map(|second| (*first, *second)));
+        }
+        for deviation in deviations {
+            self.sort(format!("deviation {deviation}"));
+        }
     }
 }
 
 /// What is written now and then.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Ledger {
-    /// What the programs are, so that nobody goes on with others: the seed, the features, and a sum over
+    /// What the programs are, so that nobody goes on with others: the seed, their kind, and a sum over
     /// the first of them.
     seed: u64,
-    features: u64,
+    kind: String,
     programs: u32,
     kernel: String,
     /// Programs below this number are done or in work.
@@ -95,7 +164,7 @@ impl Ledger {
         let read = fs::read(path(plan)).ok();
         let read = read.and_then(|bytes| serde_json::from_slice::<Ledger>(&bytes).ok());
         let goes_on = |read: &Ledger| {
-            let what = |of: &Ledger| (of.seed, of.features, of.programs, of.kernel.clone());
+            let what = |of: &Ledger| (of.seed, of.kind.clone(), of.programs, of.kernel.clone());
             what(read) == what(&new)
         };
         match read.filter(goes_on) {
@@ -105,10 +174,14 @@ impl Ledger {
     }
 
     fn new(plan: &Plan) -> Ledger {
-        let first: Vec<_> = (0..SUMMED).map(|number| program(plan.seed, number, plan.features)).collect();
+        let meant = |number| {
+            let subject = plan.kind.subject(plan.seed, number, &plan.profile);
+            subject.as_ref().map(Subject::meant).cloned()
+        };
+        let first: Vec<_> = (0..SUMMED).map(meant).collect();
         Ledger {
             seed: plan.seed,
-            features: plan.features.bits(),
+            kind: plan.kind.word(),
             programs: crc32fast::hash(format!("{first:?}").as_bytes()),
             kernel: plan.profile.release.clone(),
             next: 0,
@@ -143,7 +216,7 @@ impl Ledger {
 
 /// Where the ledger of a plan is: each has its own.
 fn path(plan: &Plan) -> PathBuf {
-    plan.dir.join(format!("campaign-{}-{:x}.json", plan.seed, plan.features.bits()))
+    plan.dir.join(format!("campaign-{}-{}.json", plan.seed, plan.kind.word()))
 }
 
 /// Writes a file so that it is either there as a whole or as it was.
@@ -159,6 +232,7 @@ mod tests {
     use uringspec_real::{Options, WorkerCommand};
 
     use super::*;
+    use crate::campaign::Kind;
     use crate::draft::Features;
 
     fn plan(dir: &Path, seed: u64) -> Plan {
@@ -167,7 +241,7 @@ mod tests {
             seed,
             jobs: 1,
             duration: std::time::Duration::ZERO,
-            features: Features::DEFAULT,
+            kind: Kind::Programs(Features::DEFAULT),
             dir: dir.into(),
             profile: Profile::v6_18(),
             options: Options::new(nobody),

@@ -5,21 +5,17 @@
 
 mod finds;
 mod ledger;
+mod subject;
+mod summary;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use uringspec_model::check::check;
-use uringspec_model::choices::{Choices, Seeded};
-use uringspec_model::deviation::Deviation;
 use uringspec_model::profile::Profile;
-use uringspec_model::program::Program;
-use uringspec_model::rules::Rule;
-use uringspec_model::trace::{Trace, What};
+use uringspec_model::trace::Trace;
 use uringspec_model::verdict::{Unclaimed, Verdict};
 use uringspec_real::{Options, RunError, Worker};
 
@@ -28,10 +24,9 @@ use self::finds::{disagreement, write_find};
 use self::ledger::Ledger;
 pub use self::ledger::Totals;
 pub(crate) use self::ledger::write_whole;
-use crate::draft::{Draft, Features};
+pub use self::subject::{Counts, Kind, Subject, program};
+pub use self::summary::{Summary, judging_rules};
 
-/// Bytes from which one program is made, at most.
-const DRAFT_BYTES: usize = 512;
 /// How long a step of a program may take that is waited for in vain. What seems stuck is run again with
 /// the usual patience before it counts.
 const STEP_PATIENCE_MS: u64 = 300;
@@ -51,8 +46,8 @@ pub struct Plan {
     pub jobs: usize,
     /// How long it goes on.
     pub duration: Duration,
-    /// What programs may contain.
-    pub features: Features,
+    /// What the programs are.
+    pub kind: Kind,
     /// Where finds and the ledger are written.
     pub dir: PathBuf,
     /// The kernel.
@@ -76,19 +71,7 @@ struct Shared {
 struct Judging {
     since: Instant,
     number: u64,
-    what: Arc<(Program, Trace)>,
-}
-
-/// The program with this number.
-pub fn program(seed: u64, number: u64, features: Features) -> Program {
-    let mut random = Seeded::new(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95));
-    // The generator's first numbers are alike for seeds that are alike.
-    for _ in 0..4 {
-        random.pick(2);
-    }
-    let len = 16 + random.pick(DRAFT_BYTES - 16);
-    let bytes: Vec<u8> = (0..len).map(|_| random.pick(256) as u8).collect();
-    Draft::from_bytes(&bytes).resolve_with(features)
+    what: Arc<(Subject, Trace)>,
 }
 
 /// Goes on until the time is over or `stop` is set; `tell` hears about it at the start and once a second.
@@ -167,39 +150,37 @@ fn work(shared: &Shared, job: usize) {
     let mut worker = Worker::new(Options { step_patience_ms: STEP_PATIENCE_MS, ..plan.options.clone() });
     while !shared.is_over() {
         let number = shared.ledger().take();
-        let program = program(plan.seed, number, plan.features);
-        let trace = match worker.run(&program) {
+        let Some(subject) = plan.kind.subject(plan.seed, number, &plan.profile) else {
+            shared.ledger().close(number, |totals| totals.absent += 1);
+            continue;
+        };
+        let trace = match worker.run(subject.program()) {
             Ok(trace) => trace,
             Err(error) => {
-                failed(shared, number, &program, &error);
+                failed(shared, number, &subject, &error);
                 continue;
             }
         };
-        let what = Arc::new((program, trace));
+        let what = Arc::new((subject, trace));
         let start = Instant::now();
         *shared.judging(job) = Some(Judging { since: start, number, what: Arc::clone(&what) });
-        let (program, trace) = &*what;
-        let verdict = check(program, &plan.profile, trace);
+        let (subject, trace) = &*what;
+        let verdict = subject.judge(&plan.profile, trace);
         let kept = shared.judging(job).take_if(|judging| judging.number == number).is_some();
         if !kept {
             // Another thread has taken this one's place.
             return;
         }
-        let judge_ns = start.elapsed().as_nanos() as u64;
-        let completions = trace.seen.iter().filter(|seen| matches!(seen.what, What::Cqe(_))).count() as u64;
-        judged(shared, number, program, trace, &verdict, |totals| {
-            totals.programs += 1;
-            totals.judge_ns += judge_ns;
-            totals.completions += completions;
-        });
+        let (judging, counts) = (start.elapsed(), subject.counts(trace));
+        judged(shared, number, subject, trace, &verdict, |totals| totals.run(trace, judging, counts));
     }
 }
 
-fn failed(shared: &Shared, number: u64, program: &Program, error: &RunError) {
+fn failed(shared: &Shared, number: u64, subject: &Subject, error: &RunError) {
     let died = matches!(error, RunError::Died { .. });
     if let RunError::Died { step, seen, .. } = error {
         let trace = Trace { seen: seen.clone(), end: uringspec_model::trace::Ending::Hung { step: *step } };
-        write_find(&shared.plan, number, "died", program, &trace, None);
+        write_find(&shared.plan, number, "died", subject, &trace, None);
     }
     shared.ledger().close(number, |totals| {
         totals.skipped += u64::from(!died);
@@ -212,7 +193,7 @@ fn failed(shared: &Shared, number: u64, program: &Program, error: &RunError) {
 fn judged(
     shared: &Shared,
     number: u64,
-    program: &Program,
+    subject: &Subject,
     trace: &Trace,
     verdict: &Verdict,
     count: impl FnOnce(&mut Totals),
@@ -220,13 +201,13 @@ fn judged(
     match verdict {
         Verdict::Accepted { rules, deviations } => shared.ledger().close(number, |totals| {
             count(totals);
-            accepted(totals, rules, deviations);
+            totals.accepted(rules, deviations);
         }),
         Verdict::Unclaimed { reason } => {
             let malformed = matches!(reason, Unclaimed::Malformed(_));
             let sort = if malformed { "unclaimed malformed".into() } else { format!("unclaimed {reason}") };
             if malformed && shared.ledger().totals.times(&sort) < ALIKE_MAX {
-                write_find(&shared.plan, number, "malformed", program, trace, Some(verdict));
+                write_find(&shared.plan, number, "malformed", subject, trace, Some(verdict));
             }
             shared.ledger().close(number, |totals| {
                 count(totals);
@@ -235,20 +216,7 @@ fn judged(
             });
         }
         Verdict::Rejected(_) | Verdict::Stuck { .. } => {
-            disagreement(shared, number, program, trace, verdict, count);
+            disagreement(shared, number, subject, trace, verdict, count);
         }
-    }
-}
-
-fn accepted(totals: &mut Totals, rules: &BTreeSet<Rule>, deviations: &BTreeSet<Deviation>) {
-    totals.accepted += 1;
-    for rule in rules {
-        *totals.rules.entry(*rule).or_default() += 1;
-    }
-    for (i, first) in rules.iter().enumerate() {
-        totals.pairs.extend(rules.iter().skip(i + 1).map(|second| (*first, *second)));
-    }
-    for deviation in deviations {
-        totals.sort(format!("deviation {deviation}"));
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn kind_word(kind: SocketKind) -> &'static str {
 }
 
 /// The words of lanes, for printing.
-pub(super) fn lane_word(lane: Lane) -> &'static str {
+pub(crate) fn lane_word(lane: Lane) -> &'static str {
     name_of(LANES, lane).unwrap_or("loopback")
 }
 

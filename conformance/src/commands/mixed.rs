@@ -7,17 +7,18 @@ use uringspec_model::memory::{Contents, HexBytes, Protection, Region, WINDOW_BAS
 use uringspec_model::mixed::choose::Thresholds;
 use uringspec_model::mixed::entry::{self, Headers};
 use uringspec_model::mixed::lowering::{Lowering, Missing};
-use uringspec_model::mixed::program::{Lowered, lower};
 use uringspec_model::mixed::{Memory, MixedSend, Segment, Transfer};
 use uringspec_model::profile::Profile;
 use uringspec_model::program::{
     FD_BASE, Iovec, Lane, Program, Register, RingId, RingSetup, SocketKind, SocketSetup, SocketState, Step,
 };
+use uringspec_model::trace::Trace;
 
 use super::{complain, profile};
 use crate::case::names::Names;
 use crate::case::send_text::{self, Wanted};
 use crate::cli::exit;
+use crate::mixed::Made;
 use crate::output::Output;
 use crate::words;
 
@@ -121,7 +122,7 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
     if asked.is_none() && kernel.has(uringspec_model::profile::Feature::PerIovec) {
         return proposal(args, &kernel, &program, &send, out);
     }
-    let made = |lowering| lower(&program, &kernel, lowering);
+    let made = |lowering| Made::of(&program, &kernel, lowering);
     // a send that lends nothing is the same in all of them
     let exists = |lowering: Lowering| match lowering.staging(&send, &kernel, args.datagram) {
         Err(why) => Err(why),
@@ -134,14 +135,14 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
         complain(&format!("{chosen} does not exist here: {why}"));
         return exit::NOTHING;
     }
-    let lowered = match made(chosen) {
-        Ok(lowered) => lowered,
+    let made = match made(chosen) {
+        Ok(made) => made,
         Err(why) => {
             complain(&format!("{chosen} does not exist here: {why}"));
             return exit::NOTHING;
         }
     };
-    show(args, &kernel, chosen, &lowered, &send, &ways, out);
+    show(args, &kernel, chosen, &made, &send, &ways, out);
     0
 }
 
@@ -208,15 +209,8 @@ fn region(name: &str, addr: u64, len_bytes: u64, contents: Contents) -> Region {
     Region { name: name.into(), addr, len_bytes, protection: Protection::ReadWrite, contents }
 }
 
-/// The entries of a program in the words of cases. Regions behind the first `given`, but for the last, are
-/// where headers are staged.
-fn entries(program: &Program, given: usize) -> Vec<String> {
-    let mut program = program.clone();
-    let last = program.regions.len() - 1;
-    for region in program.regions.iter_mut().take(last).skip(given) {
-        (region.name, region.contents) = ("staged".into(), Contents::Stamped);
-    }
-    let program = &program;
+/// The entries of a program in the words of cases.
+fn entries(program: &Program) -> Vec<String> {
     let names = Names::made_up(1, 1);
     let sqes = program.steps.iter().filter_map(|step| match step {
         Step::Submit { sqes, .. } => Some(sqes),
@@ -277,16 +271,16 @@ fn show(
     args: &Explain,
     kernel: &Profile,
     chosen: Lowering,
-    lowered: &Lowered,
+    made: &Made,
     send: &MixedSend,
     ways: &[(Lowering, Result<(), Missing>)],
     out: &mut Output,
 ) {
-    let cost = lowered.plans.first().map(|plan| plan.cost).unwrap_or_default();
+    let cost = made.done.plans.first().map(|plan| plan.cost).unwrap_or_default();
     let summary = Summary {
         kernel: kernel.release.clone(),
         way: chosen.name().to_string(),
-        entries: entries(&lowered.program, lowered.view.added.0),
+        entries: entries(&made.shown(&Trace::default()).0),
         staged_bytes: cost.staged_bytes,
         copied_bytes: cost.copied_bytes,
         sqes: cost.sqes,
@@ -304,7 +298,7 @@ fn proposal(args: &Explain, kernel: &Profile, program: &Program, send: &MixedSen
     let summary = Summary {
         kernel: kernel.release.clone(),
         way: "mixed".into(),
-        entries: entries(program, program.regions.len()),
+        entries: entries(program),
         staged_bytes: 0,
         copied_bytes: send.copied_bytes(),
         sqes: 1,

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use uringspec_model::rules::{Rule, Source};
+use uringspec_model::rules::Rule;
 use uringspec_real::{Options, WorkerCommand, probe};
 
 use super::complain;
-use crate::campaign::{self, Plan, Totals};
+use crate::campaign::{self, Kind, Plan, Summary, Totals, judging_rules};
 use crate::cli::exit;
 use crate::draft::Features;
 use crate::output::Output;
@@ -28,6 +28,7 @@ use crate::output::Output;
   uringspec soak --features zero-copy,links        with only these
   uringspec soak --features default,anything       with nonsense in the fields of entries
   uringspec soak --seconds 0 --pairs               what was reached so far
+  uringspec soak --seconds 3600 --mixed --summary mixed.json
 
 Exit codes: 0 accepted, 1 rejected, 2 stuck, 3 only unclaimed, 64 usage, 77 nothing could be run.")]
 pub struct Args {
@@ -43,6 +44,13 @@ pub struct Args {
     /// What programs may contain: names, `default`, `all`, `none`; a minus takes away.
     #[arg(long, default_value = "default", value_name = "LIST", allow_hyphen_values = true)]
     features: String,
+    /// Programs with mixed vectored sends, each made in every way that this kernel has, and judged by what mixed
+    /// sends promise as well.
+    #[arg(long, conflicts_with_all = ["features", "pairs"])]
+    mixed: bool,
+    /// Writes the last line to a file too, a line a value, to be kept.
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
     /// Where finds and counts are written.
     #[arg(long, default_value = "target/soak")]
     dir: PathBuf,
@@ -57,25 +65,6 @@ struct Pairs {
     areas: [&'static str; 2],
     reached: usize,
     of: usize,
-}
-
-/// The last line.
-#[derive(Serialize)]
-struct Summary {
-    programs: u64,
-    rejected: u64,
-    stuck: u64,
-    unclaimed: u64,
-    skipped: u64,
-    died: u64,
-    endless: u64,
-    programs_per_s: u64,
-    judge_ns_per_completion: u64,
-    rules_reached: usize,
-    rules: usize,
-    pairs_reached: usize,
-    seed: u64,
-    kernel: String,
 }
 
 /// Runs the command.
@@ -101,7 +90,7 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
         seed: args.seed,
         jobs: args.jobs.unwrap_or(processors).max(1),
         duration: Duration::from_secs(args.seconds),
-        features,
+        kind: if args.mixed { Kind::Mixed } else { Kind::Programs(features) },
         dir: args.dir.clone(),
         profile,
         options: Options::new(command),
@@ -128,7 +117,11 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
     for (sort, times) in &totals.sorts {
         out.line(&format!("{times:>8}  {sort}"));
     }
-    let missing = judged().filter(|rule| !totals.rules.contains_key(rule));
+    for (way, met) in &totals.ways {
+        let met: Vec<String> = met.iter().map(|(what, times)| format!("{what} {times}")).collect();
+        out.line(&format!("{way}: {}", met.join(", ")));
+    }
+    let missing = judging_rules().filter(|rule| !args.mixed && !totals.rules.contains_key(rule));
     for rule in missing {
         out.line(&format!("   never  {rule}"));
     }
@@ -140,18 +133,20 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
             out.object(&pairs);
         }
     }
-    out.last(&summary(&plan, &totals));
+    let summary = summary(&plan, &totals);
+    out.last(&summary);
+    if let Some(path) = &args.summary
+        && let Err(error) = summary.write(path)
+    {
+        complain(&format!("{}: {error}", path.display()));
+        return exit::USAGE;
+    }
     exit_code(&totals)
-}
-
-/// The rules that these programs are judged by; those of mixed sends judge programs of their own.
-fn judged() -> impl Iterator<Item = Rule> {
-    Rule::ALL.iter().copied().filter(|rule| !matches!(rule.source(), Source::Contract(_)))
 }
 
 /// All pairs of areas, in the order of the rules.
 fn pairs(totals: &Totals) -> Vec<Pairs> {
-    let rules: Vec<Rule> = judged().collect();
+    let rules: Vec<Rule> = judging_rules().collect();
     let mut all: Vec<Pairs> = Vec::new();
     for (i, first) in rules.iter().enumerate() {
         for second in &rules[i + 1..] {
@@ -168,39 +163,27 @@ fn pairs(totals: &Totals) -> Vec<Pairs> {
     all
 }
 
-fn per_second(totals: &Totals) -> u64 {
-    totals.programs * 1000 / totals.millis.max(1)
-}
-
 fn progress(totals: &Totals) -> String {
     format!(
         "{} programs  {}/s  {}/{} rules  {} pairs  {} found",
         totals.programs,
-        per_second(totals),
+        totals.per_second(),
         totals.rules.len(),
-        judged().count(),
+        judging_rules().count(),
         totals.pairs.len(),
-        totals.rejected + totals.stuck + totals.died + totals.endless
+        totals.found()
     )
 }
 
-fn summary(plan: &Plan, totals: &Totals) -> Summary {
-    Summary {
-        programs: totals.programs,
-        rejected: totals.rejected,
-        stuck: totals.stuck,
-        unclaimed: totals.unclaimed,
-        skipped: totals.skipped,
-        died: totals.died,
-        endless: totals.endless,
-        programs_per_s: per_second(totals),
-        judge_ns_per_completion: totals.judge_ns / totals.completions.max(1),
-        rules_reached: totals.rules.len(),
-        rules: judged().count(),
-        pairs_reached: totals.pairs.len(),
-        seed: plan.seed,
-        kernel: plan.profile.release.clone(),
-    }
+fn summary<'a>(plan: &'a Plan, totals: &'a Totals) -> Summary<'a> {
+    let (what, features) = match plan.kind {
+        Kind::Programs(features) => ("programs", features.words()),
+        Kind::Mixed => ("mixed", Vec::new()),
+    };
+    let kernel = &plan.profile.release;
+    let mut summary = Summary::of(what, kernel, totals);
+    (summary.features, summary.seed) = (features, Some(plan.seed));
+    summary
 }
 
 /// As every command: 1 rejected, 2 stuck, 3 if the model claims nothing at all, 77 if nothing ran.

@@ -147,8 +147,12 @@ impl Features {
 
     /// The names that a list may have.
     pub fn names() -> Vec<String> {
-        let own = Features::all().iter_names().map(|(name, _)| name.to_lowercase().replace('_', "-"));
-        ["all", "default", "none"].map(String::from).into_iter().chain(own).collect()
+        ["all", "default", "none"].map(String::from).into_iter().chain(Features::all().words()).collect()
+    }
+
+    /// Their names.
+    pub fn words(self) -> Vec<String> {
+        self.iter_names().map(|(name, _)| name.to_lowercase().replace('_', "-")).collect()
     }
 }
 
