@@ -244,7 +244,10 @@ impl MixedDraft {
                 Disturbance::Acknowledge(part) if declared => {
                     Step::Ack { socket, amount: amount(*part, &mut unacknowledged) }
                 }
-                Disturbance::Miss if unacknowledged > 8 * MISSES_BYTES && declared => {
+                // of what was acknowledged in part it is not always known whose bytes come next
+                Disturbance::Miss
+                    if unacknowledged > 8 * MISSES_BYTES && declared && unacknowledged == sure =>
+                {
                     unread = 0;
                     unacknowledged = 0;
                     Step::Miss { socket, len_bytes: MISSES_BYTES }

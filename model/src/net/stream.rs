@@ -80,6 +80,8 @@ pub struct Stream {
     pub wire: Option<Wire>,
     /// The peer is gone, and with it what it had not read.
     pub purged: bool,
+    /// What then waited.
+    pub purged_bytes: u64,
     /// `TCP_CORK` is set.
     pub is_corked: bool,
 }
@@ -98,6 +100,7 @@ impl Stream {
             is_unix,
             was_connected: connected,
             purged: false,
+            purged_bytes: 0,
             is_corked: false,
             wire: None,
         }
@@ -454,6 +457,7 @@ impl Stream {
         if !self.connection_is_reset() {
             self.connection = if self.is_unix { Connection::Broken } else { Connection::Reset(Pending::Yes) };
         }
+        self.purged_bytes = self.purged_bytes.max(self.waiting());
         self.writers.clear();
         self.purged = true;
     }

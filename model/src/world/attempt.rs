@@ -294,8 +294,9 @@ impl World<'_> {
             first_try(len, room, plan, self.has_fault(Fault::OneByteShort))
         };
         // it may have been tried, and may have waited with a part of it taken, before what ended the connection
-        let roomy =
-            self.stream(socket).is_some_and(|s| s.room_for(mapped.saturating_add(unseen)) == Room::Enough);
+        let unseen = self.unseen_on(socket, id).saturating_add(mapped);
+        let needs = |stream: &Stream| unseen.saturating_add(stream.purged_bytes);
+        let roomy = self.stream(socket).is_some_and(|s| s.room_for(needs(s)) == Room::Enough);
         let may_have_waited = self.ended_since(id, socket).1 && !roomy && plan.retry == Retry::UntilAll;
         if let Some(counts) = may.bytes.as_mut().filter(|_| may_have_waited) {
             (counts.least, counts.rule) = (1, Rule::SendPartialOnFailure);
