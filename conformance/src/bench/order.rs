@@ -67,7 +67,7 @@ impl Order {
     }
 
     /// Starts the process, of the program that `command` is; its lines come as they are told.
-    pub fn start(&self, mut command: Command) -> io::Result<(Child, Receiver<Told>)> {
+    pub fn start(&self, command: &mut Command) -> io::Result<(Child, Receiver<Told>)> {
         let order = serde_json::to_string(self)?;
         let mut child = command.arg(order).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or_else(|| io::Error::other("a child without output"))?;

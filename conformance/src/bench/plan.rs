@@ -72,7 +72,7 @@ impl fmt::Display for Planned {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Size::Bytes(bytes) if bytes % 1024 == 0 && *bytes > 0 => write!(f, "{}K", bytes / 1024),
+            Size::Bytes(bytes) if bytes.is_multiple_of(1024) && *bytes > 0 => write!(f, "{}K", bytes / 1024),
             Size::Bytes(bytes) => write!(f, "{bytes}"),
             Size::Mixed => f.write_str("mixed"),
         }

@@ -16,10 +16,13 @@ const RATIOS: (f64, f64) = (0.4, 8.0);
 
 /// Draws all cells with one length into a file of SVG.
 pub fn svg(all: &[Judged], file: &Path) -> Result<(), String> {
-    let mut rows: Vec<(Lane, Source)> = all.iter().map(|c| (c.planned.lane, c.planned.cell.source)).collect();
-    rows.dedup();
-    let mut known = Vec::new();
-    rows.retain(|row| !known.contains(row) && (known.push(*row), true).1);
+    let mut rows: Vec<(Lane, Source)> = Vec::new();
+    for cell in all {
+        let row = (cell.planned.lane, cell.planned.cell.source);
+        if !rows.contains(&row) {
+            rows.push(row);
+        }
+    }
     let size = (PANEL.0 * BATCHES.len() as u32, PANEL.1 * rows.len().max(1) as u32 + LEGEND_HEIGHT);
     draw(all, &rows, SVGBackend::new(file, size)).map_err(|error| format!("{}: {error}", file.display()))
 }

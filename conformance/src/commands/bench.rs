@@ -85,15 +85,15 @@ struct Mixed {
 }
 
 fn lane(text: &str) -> Result<Lane, String> {
-    named(text, "lane", &Lane::ALL, |lane| lane.name())
+    named(text, "lane", &Lane::ALL, Lane::name)
 }
 
 fn source(text: &str) -> Result<Source, String> {
-    named(text, "source", &[Source::Cached, Source::Beyond], |source| source.name())
+    named(text, "source", &[Source::Cached, Source::Beyond], Source::name)
 }
 
 fn strategy(text: &str) -> Result<Strategy, String> {
-    named(text, "strategy", &Strategy::ALL, |strategy| strategy.name())
+    named(text, "strategy", &Strategy::ALL, Strategy::name)
 }
 
 fn named<T: Copy>(text: &str, what: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
@@ -233,7 +233,7 @@ fn on_lane(
     let broken = |error: std::io::Error| Ended::Broken(error.to_string());
     let mut command = Command::new(std::env::current_exe().map_err(broken)?);
     command.args(["bench", "lane"]);
-    let (mut child, told) = order.start(command).map_err(broken)?;
+    let (mut child, told) = order.start(&mut command).map_err(broken)?;
     let mut next = 0;
     let ended = loop {
         if let Some(planned) = cells.get(next) {

@@ -106,10 +106,10 @@ impl Road {
 
 fn wait_until(progress: &Progress, drained: u64) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    let mut looks = 0;
+    let mut looks: u32 = 0;
     while progress.drained() < drained {
         looks += 1;
-        if looks % LOOKS == 0 {
+        if looks.is_multiple_of(LOOKS) {
             if sys::left(deadline).is_zero() {
                 return Err(io::Error::other("the peer neither reads nor acknowledges"));
             }

@@ -31,6 +31,15 @@ pub(super) struct Ring {
     pub(super) counts: Counts,
 }
 
+/// Messages that one request carries.
+struct Part {
+    /// Whose message header and pieces it uses.
+    place: usize,
+    count: usize,
+    /// Bytes of them that were sent before.
+    skip: u64,
+}
+
 impl Ring {
     /// A ring with the arena of `region` as its registered buffer.
     ///
@@ -80,7 +89,7 @@ impl Ring {
                 at += count;
             } else {
                 let last = at + 1 == batch;
-                self.request(strategy, road, payloads, number, at, 1, 0)?;
+                self.request(strategy, road, payloads, number, Part { place: at, count: 1, skip: 0 })?;
                 at += 1;
                 if last {
                     self.turn(0)?;
@@ -118,7 +127,7 @@ impl Ring {
                 return Err(io::Error::other("a send that waits for all of it came back short"));
             }
             self.taken = 0;
-            self.request(strategy, road, payloads, number, 0, count, taken)?;
+            self.request(strategy, road, payloads, number, Part { place: 0, count, skip: taken })?;
             self.turn(0)?;
             self.settle_results()?;
             taken += self.taken;
@@ -133,17 +142,14 @@ impl Ring {
         Ok(())
     }
 
-    /// Pushes the entries of one request: `place` says whose message header and pieces it uses, `skip` how
-    /// many of its bytes were sent before.
+    /// Pushes the entries of one request.
     fn request(
         &mut self,
         strategy: Strategy,
         road: &Road,
         payloads: &mut Payloads,
         number: u64,
-        place: usize,
-        count: usize,
-        skip: u64,
+        Part { place, count, skip }: Part,
     ) -> io::Result<()> {
         let fd = road.near.as_raw_fd();
         let waits = if road.is_stream() { msg::WAITALL } else { 0 };
