@@ -79,6 +79,8 @@ pub(crate) struct Tally {
 }
 
 const SOCKETS_MAX: usize = 3;
+/// Far more calls than any run takes: peers that read are asked again after each.
+const ROUNDS_MAX: u32 = 100_000;
 
 fn acts() -> impl Strategy<Value = Act> {
     let shape = (0usize..7, 0usize..9, 0usize..6).prop_map(|(header, payload, memory)| Shape {
@@ -223,7 +225,10 @@ impl Work {
             book.take(&mut sender);
         }
         // peers read in between, so nothing may wait for them in a call
+        let mut rounds = 0;
         while (sender.owed() > 0 || sender.has_work()) && sender.turn(0).is_ok() {
+            rounds += 1;
+            assert!(rounds < ROUNDS_MAX, "it makes no progress: {:?}", sender.counters());
             book.take(&mut sender);
             (0..keys.len()).for_each(|at| outside.read(at, usize::MAX));
             std::thread::yield_now();
