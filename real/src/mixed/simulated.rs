@@ -246,12 +246,12 @@ impl Inner {
         }
     }
 
+    /// Submits what was pushed, one entry a call: what a failed preparation leaves on the queue a program cannot
+    /// hand over without another entry behind it.
     fn submit(&mut self) {
-        if self.pushed.is_empty() {
-            return;
+        for sqe in std::mem::take(&mut self.pushed) {
+            self.step(Step::Submit { ring: RING, sqes: vec![sqe] });
         }
-        let sqes = std::mem::take(&mut self.pushed);
-        self.step(Step::Submit { ring: RING, sqes });
     }
 
     fn reap(&mut self, until: Until) {
