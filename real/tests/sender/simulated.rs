@@ -85,6 +85,10 @@ impl faults::Outside for Outside {
         Outside::lose_ring(self);
     }
 
+    fn reads_all(&self) -> bool {
+        self.record().2.is_none()
+    }
+
     fn datagrams(&mut self, socket: usize) -> Option<Vec<Vec<u8>>> {
         let kind = self.record().0.sockets[socket].kind;
         let is_datagram = matches!(kind, SocketKind::Udp4 | SocketKind::Udp6);
