@@ -258,6 +258,11 @@ impl Request {
         }
     }
 
+    /// Whether work that may be deferred posts its result.
+    pub fn fails_later(&self) -> bool {
+        self.is_write && !self.may.errors.is_empty()
+    }
+
     /// Whether its result is made, and the next in its chain is tried whatever it is.
     pub fn surely_goes_on(&self) -> bool {
         let over = self.phase == Phase::Issued && self.may.is_certain() && !self.cut;

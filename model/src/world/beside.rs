@@ -41,13 +41,25 @@ impl World<'_> {
     /// Whether a queued request may have been tried unseen: one that polls first, or one behind others that may have
     /// ended so that it went on.
     pub(super) fn may_have_begun(&self, request: &Request) -> bool {
-        let runs = self.runs_unseen(request);
         let before = request.before.and_then(|before| self.state.requests.get(&before));
+        // behind what the submitter runs, it is the submitter that hands it to a thread
+        let by_submitter = before.is_some_and(|before| !before.is_async);
+        let ring = &self.state.rings[usize::from(request.ring.0)];
+        let runs =
+            self.runs_unseen(request) && !(by_submitter && ring.defers && !ring.queue.may_wait_outside());
         let goes_on = |b: &Request| match b.phase {
             Phase::Queued => self.may_have_begun(b),
             _ => b.may.bytes.is_some() || b.hard,
         };
         runs && before.map_or(request.polls_first, goes_on)
+    }
+
+    /// Whether a request of the batch that is being submitted is handed on only behind the batch: what is before it in
+    /// its chain is run by the submitter (`io_submit_flush_completions` in `io_uring/io_uring.c`).
+    pub(super) fn comes_behind_batch(&self, request: &Request) -> bool {
+        let before = request.before.and_then(|before| self.state.requests.get(&before));
+        let in_batch = request.born_call == self.state.calls && self.state.beside.is_empty();
+        in_batch && before.is_some_and(|before| !before.is_async)
     }
 
     /// Whether a datagram to a closed port was, or may have been, sent before the request was tried, so that it may

@@ -31,8 +31,8 @@ impl World<'_> {
         let Some(found) = found.first().copied() else { return not_found };
         let request = self.request(found);
         // one that polls first has its socket
-        let untried =
-            request.phase == Phase::Queued && request.socket.is_none() && !self.may_have_begun(request);
+        let may_be_tried = self.may_have_begun(request) && !self.comes_behind_batch(request);
+        let untried = request.phase == Phase::Queued && request.socket.is_none() && !may_be_tried;
         if untried || request.cut {
             return not_found;
         }

@@ -121,8 +121,9 @@ impl Queue {
 }
 
 impl World<'_> {
-    /// Whether a ring may owe more completions than its queue has room for.
+    /// Whether a ring may owe more completions than its queue has room for, that of a fence's nop among them.
     fn may_overflow(&self, ring: RingId) -> bool {
+        let nops = usize::from(matches!(self.step(), Some(Step::Fence { .. })));
         let Some(entries) = self.state.rings.get(usize::from(ring.0)).map(|r| r.queue.entries as usize)
         else {
             return false;
@@ -132,7 +133,8 @@ impl World<'_> {
             usize::from(request.phase != Phase::Done) + usize::from(notifies)
         };
         let of_ring = self.state.requests.values().filter(|r| r.ring == ring);
-        self.state.requests.len() * 2 > entries && of_ring.map(owed).sum::<usize>() > entries
+        let most = self.state.requests.len() * 2 + nops;
+        most > entries && of_ring.map(owed).sum::<usize>() + nops > entries
     }
 
     /// Notes what the call that ends here has surely posted: the results of heads that were tried and can
@@ -145,8 +147,8 @@ impl World<'_> {
             let head = request.before.is_none() && !request.cut && !request.late;
             let inline =
                 !request.is_async && !request.polls_first && !request.silent && request.reads.is_none();
-            let fails_later = request.is_write && !request.may.errors.is_empty();
-            let certain = request.phase == Phase::Issued && request.may.is_certain() && !fails_later;
+            let certain =
+                request.phase == Phase::Issued && request.may.is_certain() && !request.fails_later();
             request.ring == ring && head && inline && certain && request.canceller.is_none()
         };
         self.state.requests.change(first, surely_posts, |_, request| {

@@ -156,12 +156,14 @@ impl World<'_> {
         request.may = May::default();
         let (socket, behind, hard, cut) = (request.socket, request.behind, request.hard, request.cut);
         let (waited, silent) = (request.waited || request.is_async, request.silent);
-        let failed = request.fails_chain(res);
+        let (failed, is_fixed) = (request.fails_chain(res), request.fixed);
         if let Some(notice) = request.notice.as_mut().filter(|n| n.stage != Stage::Posted) {
             if matches!(res, Res::Err(_) | Res::Bytes(0)) {
                 let known = match (notice.used, res) {
                     (Used::Unknown, _) | (Used::Device | Used::Tapped, Res::Bytes(0)) => true,
-                    (Used::Untouched, Res::Err(Errno(errno::EFAULT | errno::EMSGSIZE))) => datagrams,
+                    (Used::Untouched, Res::Err(Errno(errno::EMSGSIZE))) => datagrams,
+                    // registered memory can be read: there was none, before a packet was begun
+                    (Used::Untouched, Res::Err(Errno(errno::EFAULT))) => datagrams && !is_fixed,
                     _ => false,
                 };
                 if !known {

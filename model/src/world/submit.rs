@@ -321,7 +321,8 @@ impl World<'_> {
                 return false;
             }
             let before = request.before.and_then(|b| self.state.requests.get(&b));
-            let known = |before: &Request| !(before.late && self.state.rings[usize::from(ring.0)].defers);
+            let defers = self.state.rings[usize::from(ring.0)].defers;
+            let known = |before: &Request| !(defers && (before.late || before.fails_later()));
             let free = before.is_none_or(|before| before.surely_goes_on() && known(before));
             let full = request.polls_first && self.is_full(request);
             free && !full
