@@ -200,7 +200,8 @@ impl World<'_> {
             if end == ChainEnd::GoesOn && silent && !failed && self.comes_to_it_later(id, next) {
                 return self.retire(id);
             }
-            self.go_on(next, end, waited, silent);
+            // a failure is posted all the same
+            self.go_on(next, end, waited, silent && (!failed || end == ChainEnd::Cut));
         }
         self.retire(id);
     }
