@@ -210,7 +210,7 @@ rules! {
     DatagramBoundaries = "dgram.boundaries", Man("udp.7", "DESCRIPTION");
     /// A datagram longer than its headers leave room for is EMSGSIZE.
     DatagramLength = "dgram.length", Man("send.2", "ERRORS");
-    /// A zero-copy datagram of more than 17 fragments is EMSGSIZE; every page that an iovec touches is one, unless it goes on where the one before it ended.
+    /// A zero-copy datagram of more than 17 fragments that leaves in one packet is EMSGSIZE; every page that an iovec touches is one, unless it goes on where the one before it ended.
     DatagramFragments = "dgram.fragments", Kernel("net/core/datagram.c", "zerocopy_fill_skb_from_iter", "6.18");
     /// A datagram over IPv6 that needs fragments is ENOBUFS where the first of them is more than twice what the socket may queue.
     DatagramFragmentsFit = "dgram.fragments-fit", Kernel("net/ipv6/ip6_output.c", "__ip6_append_data", "6.18");

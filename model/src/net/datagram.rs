@@ -118,12 +118,17 @@ impl Datagrams {
         }
     }
 
+    /// Whether a datagram of so many bytes leaves in one piece.
+    pub fn is_one_packet(&self, len_bytes: u64) -> bool {
+        self.longest == UDP4_LONGEST || len_bytes <= UDP6_WHOLE
+    }
+
     /// Whether the fragments of a datagram of so many bytes fit into what the socket may queue; `None` where its own
     /// structures, which count as well, decide.
     pub fn fragments_fit(&self, len_bytes: u64) -> Option<bool> {
         let most = 2 * self.sndbuf_bytes;
         match () {
-            () if self.longest == UDP4_LONGEST || len_bytes <= UDP6_WHOLE => Some(true),
+            () if self.is_one_packet(len_bytes) => Some(true),
             () if most <= UDP6_WHOLE => Some(false),
             () if most >= UDP6_WHOLE + REQUEST_OVERHEAD_BYTES => Some(true),
             () => None,

@@ -422,8 +422,13 @@ impl Stream {
         if self.room.full || (self.window_closed && self.writer(request).is_some_and(too_long)) {
             return Room::None;
         }
-        let enough = self.writer(request).is_some() && self.waiting() <= self.room.accepts_bytes;
+        let enough = self.writer(request).is_some() && self.has_room_besides(0);
         if enough { Room::Enough } else { Room::Unknown }
+    }
+
+    /// Whether all that waits has room, and so much besides.
+    pub fn has_room_besides(&self, besides: u64) -> bool {
+        self.waiting().saturating_add(besides) <= self.room.accepts_bytes
     }
 
     /// Nothing is queued on either end any more: what was accepted was read. Names the rule where

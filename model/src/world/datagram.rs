@@ -53,7 +53,7 @@ impl World<'_> {
             queue.charges.push(Charge::of(id, len, at_any_time));
         }
         let without_room = (fits != Some(true)).then_some(no_room);
-        if let Some(mut torn) = self.tear(id, plan) {
+        if let Some(mut torn) = self.tear(id, socket, plan) {
             if let Some(notice) =
                 self.request_mut(id).notice.as_mut().filter(|_| refused.or(without_room).is_some())
             {
@@ -120,10 +120,13 @@ impl World<'_> {
     }
 
     /// How a datagram fails whose packet was begun; it goes nowhere.
-    fn tear(&mut self, id: RequestId, plan: &SendPlan) -> Option<May> {
+    fn tear(&mut self, id: RequestId, socket: SocketId, plan: &SendPlan) -> Option<May> {
+        let queue = self.datagrams(socket)?;
         let len = plan.len_bytes();
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
-        let fragmented = plan.notice.is_some() && len > 0 && !fragments::fit_one_packet(plan.lent());
+        // what is sent in several packets is copied, whatever was asked for
+        let lends = plan.notice.is_some() && queue.is_one_packet(len);
+        let fragmented = lends && len > 0 && !fragments::fit_one_packet(plan.lent());
         let mut may = May::default();
         // where both are wrong, either is met first
         may.errors.extend((mapped < len).then_some((Errno(errno::EFAULT), Rule::SendMemoryReadable)));
@@ -131,7 +134,7 @@ impl World<'_> {
         if may.errors.is_empty() {
             return None;
         }
-        if let Some(notice) = &mut self.request_mut(id).notice {
+        if let Some(notice) = self.request_mut(id).notice.as_mut().filter(|_| lends) {
             notice.used = Used::Untouched;
         }
         Some(may)

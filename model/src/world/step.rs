@@ -183,9 +183,13 @@ impl World<'_> {
             return;
         }
         stream.may_retry(id);
+        let unseen = self.unseen_on(socket, id);
+        // others that are tried unseen may take the room
+        let whole = self.stream(socket).is_some_and(|stream| stream.has_room_besides(unseen));
+        let room = if whole { room } else { Room::Unknown };
+        let Some(stream) = self.stream(socket) else { return };
         let read = stream.writer(id).map_or(0, |w| w.read);
         let len = stream.writer(id).map_or(0, |w| w.send.len_bytes);
-        let unseen = self.unseen_on(socket, id);
         let writable = self.stream(socket).is_some_and(|stream| stream.is_surely_writable(unseen));
         let request = self.request_mut(id);
         // for one that polls first, room is not enough
