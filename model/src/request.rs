@@ -120,6 +120,8 @@ pub struct Request {
     pub reads: Option<Read>,
     /// The memory that it fills.
     pub fills: Vec<(u64, u64)>,
+    /// The first member of its chain, which may be done; those between come one after the other.
+    pub first: RequestId,
     /// The member of its chain before it, while that is not done.
     pub before: Option<RequestId>,
     /// The member of its chain behind it.

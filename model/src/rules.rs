@@ -271,8 +271,8 @@ rules! {
     StreamIsMemory = "stream.is-memory", Man("io_uring_prep_send.3", "DESCRIPTION");
     /// Bytes beyond the peer's window do not leave.
     StreamWindowHolds = "stream.window-holds", Kernel("net/ipv4/tcp_output.c", "tcp_snd_wnd_test", "6.18");
-    /// What the peer says it misses leaves again.
-    StreamSentAgain = "stream.sent-again", Kernel("net/ipv4/tcp_output.c", "tcp_xmit_retransmit_queue", "6.18");
+    /// What the peer says it misses leaves again from its first byte on, in whole packets, so more than it misses may.
+    StreamSentAgain = "stream.sent-again", Kernel("net/ipv4/tcp_output.c", "__tcp_retransmit_skb", "6.18");
     /// The peer reads the end of the stream only when the sender closed it or shut it down.
     StreamEndsWhenClosed = "stream.ends-when-closed", Man("recv.2", "RETURN VALUE");
 

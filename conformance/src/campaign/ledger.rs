@@ -240,7 +240,7 @@ mod tests {
         Plan {
             seed,
             jobs: 1,
-            duration: Duration::ZERO,
+            duration: std::time::Duration::ZERO,
             kind: Kind::Programs(Features::DEFAULT),
             dir: dir.into(),
             profile: Profile::v6_18(),

@@ -172,12 +172,9 @@ impl MixedDraft {
         // what waits for room is followed by others only in a chain
         let one = if path.holds() && !self.has(0) { 1 } else { MESSAGES_MAX };
         let count = (1 + usize::from(self.counts.0) % MESSAGES_MAX).min(one);
-        // what a hard link protects is not all described where its member is cancelled with a part taken
-        let link = if self.has(6) && !path.holds() { sqe_flag::HARDLINK } else { sqe_flag::LINK };
-        // who is told what to do says nothing while another thread may be sending; what such a thread does when
-        // it waits and is cancelled is not all described
-        let thread =
-            if self.has(5) && !path.lane.is_declared() && !path.holds() { sqe_flag::ASYNC } else { 0 };
+        let link = if self.has(6) { sqe_flag::HARDLINK } else { sqe_flag::LINK };
+        // who is told what to do says nothing while another thread may be sending
+        let thread = if self.has(5) && !path.lane.is_declared() { sqe_flag::ASYNC } else { 0 };
         let send = |i: usize| {
             let mut place = |(memory, lent, len): &(u8, bool, u16)| {
                 let region = usize::from(memory % 3);
@@ -244,10 +241,7 @@ impl MixedDraft {
                 Disturbance::Acknowledge(part) if declared => {
                     Step::Ack { socket, amount: amount(*part, &mut unacknowledged) }
                 }
-                // of what was acknowledged in part it is not always known whose bytes come next
-                Disturbance::Miss
-                    if unacknowledged > 8 * MISSES_BYTES && declared && unacknowledged == sure =>
-                {
+                Disturbance::Miss if unacknowledged > 8 * MISSES_BYTES && declared => {
                     unread = 0;
                     unacknowledged = 0;
                     Step::Miss { socket, len_bytes: MISSES_BYTES }

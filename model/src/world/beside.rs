@@ -114,7 +114,7 @@ impl World<'_> {
 
     /// The writers of a socket that are not members of the request's chain before it.
     pub(super) fn outside_chain(&self, id: RequestId, socket: SocketId) -> Vec<RequestId> {
-        let chain = self.chain_before(id);
+        let chain = self.request(id).first..id;
         let writers = self.stream(socket).map_or(&[][..], |stream| &stream.writers);
         writers.iter().map(|w| w.request).filter(|w| !chain.contains(w)).collect()
     }

@@ -89,6 +89,7 @@ impl World<'_> {
             socket: None,
             reads: None,
             fills: Vec::new(),
+            first: id,
             before: None,
             behind: None,
             cut: false,
@@ -193,6 +194,7 @@ impl World<'_> {
         if let Some(last) = chain.members.last() {
             self.request_mut(*last).behind = Some(id);
             self.request_mut(id).before = Some(*last);
+            self.request_mut(id).first = chain.members[0];
         }
         chain.members.push(id);
         chain.failed |= refused;

@@ -129,7 +129,8 @@ impl World<'_> {
 
     /// Whether the bytes that the peer missed were heard again, where somebody listens.
     pub(super) fn finish_miss(&self, socket: SocketId, len: u64) -> Result<(), Rule> {
-        // packets leave again, so the rest of the last one may come too
+        // what was acknowledged is cut off a packet, and the rest leaves again up to the longest packet, whatever
+        // part of it the peer misses (`tcp_trim_head` and `tcp_fragment` in `net/ipv4/tcp_output.c`)
         let heard = self.lane(socket) != Lane::RepairTcpTap || self.state.drained >= len;
         self.hold_to(heard, Rule::StreamSentAgain)
     }
