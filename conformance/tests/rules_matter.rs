@@ -32,7 +32,6 @@ const SHOWN_BY_WRONG_TRACES: &[&str] = &[
     "life.calls-return",
     "sqe.skip-success-is-silent",
     "sqe.skip-cuts-silently",
-    "nop.result-zero",
     "send.zero-is-zero",
     "read.fills",
     "dgram.boundaries",

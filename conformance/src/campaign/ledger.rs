@@ -240,7 +240,7 @@ mod tests {
         Plan {
             seed,
             jobs: 1,
-            duration: std::time::Duration::ZERO,
+            duration: Duration::ZERO,
             kind: Kind::Programs(Features::DEFAULT),
             dir: dir.into(),
             profile: Profile::v6_18(),

@@ -21,6 +21,10 @@ use crate::output::{Format, Output};
 
 /// Measures what sending costs on this machine.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  uringspec bench mixed --quick
+
+Exit codes: 0 measured, 1 a cell broke off, 64 usage, 77 nothing could be measured.")]
 pub struct Args {
     #[command(subcommand)]
     what: What,

@@ -46,6 +46,8 @@ pub(crate) enum Cause {
     UnixAlone,
     /// It is a datagram that is too long.
     LongDatagram,
+    /// It would connect a socket that is connected (`MSG_FASTOPEN`).
+    Connects,
     /// It is a datagram without a destination.
     NoAddress,
     /// The port of its datagrams is closed.
@@ -115,6 +117,9 @@ pub(crate) fn guess(known: &Known, mut entry: Entry, cause: Cause) -> Guess {
     if !is_known && cause == Cause::NeverWaits {
         entry.msg |= msg::DONTWAIT;
     }
+    if !is_known && cause == Cause::Connects {
+        entry.msg |= msg::FASTOPEN;
+    }
     if cause == Cause::Interrupted {
         entry.flags |= uringspec_model::abi::sqe_flag::ASYNC;
     }
@@ -154,6 +159,7 @@ fn causes(known: &Known) -> Vec<Cause> {
             errno::EOPNOTSUPP => vec![Unix, Selects],
             errno::ENOTCONN => vec![UnixAlone],
             errno::EMSGSIZE => vec![LongDatagram],
+            errno::EISCONN => vec![Connects],
             errno::EDESTADDRREQ => vec![NoAddress],
             errno::ECONNREFUSED => vec![PortClosed],
             errno::ENOMEM => vec![Locked],
@@ -227,6 +233,7 @@ impl Guess {
         words += &match self.cause {
             Cause::Refused => " with something in its entry that is refused".to_string(),
             Cause::Selects => " with BUFFER_SELECT".into(),
+            Cause::Connects => " with MSG_FASTOPEN".into(),
             Cause::Unreadable => " with memory that cannot be read".into(),
             Cause::NeverWaits => " with MSG_DONTWAIT".into(),
             Cause::LongControl => " with more than INT_MAX bytes of control data".into(),
