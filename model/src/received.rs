@@ -53,6 +53,8 @@ struct Search<'r, 'a> {
     /// Whether chains may go on before their bytes are needed.
     eager: bool,
     found: Vec<World<'a>>,
+    /// A world on the way of which nothing can be said.
+    unclaimed: Option<World<'a>>,
     /// Where more than one way led on from.
     known: BTreeSet<(Place, State)>,
     broken: Option<Rule>,
@@ -68,6 +70,7 @@ impl<'a> Search<'_, 'a> {
             received,
             eager,
             found: Vec::new(),
+            unclaimed: None,
             known: BTreeSet::new(),
             broken: None,
             deepest: 0,
@@ -75,12 +78,19 @@ impl<'a> Search<'_, 'a> {
         };
         search.read(world.clone(), Place::default());
         let gave_up = search.steps_left == 0;
+        if search.found.is_empty() && eager {
+            search.found.extend(search.unclaimed);
+        }
         Explained { worlds: search.found, broken: search.broken, gave_up }
     }
 
     fn read(&mut self, mut world: World<'a>, mut place: Place) {
         while self.found.len() <= WIDTH_MAX && self.steps_left > 0 {
             self.steps_left -= 1;
+            if world.unclaimed().is_some() {
+                self.unclaimed.get_or_insert(world);
+                return;
+            }
             let Some(run) = self.received.runs.get(place.run) else {
                 if !self.found.iter().any(|known| known.state == world.state) {
                     self.found.push(world);

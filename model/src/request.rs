@@ -159,6 +159,8 @@ pub struct Request {
     pub has_ended: bool,
     /// What it cancels was interrupted, which it may not report.
     pub misses: bool,
+    /// What it cancels may not have been tried when it looked for that.
+    pub may_be_early: bool,
     /// What it waited for has come, and deferred work has yet to tell it.
     pub is_woken: bool,
     /// It may have cancelled any request with this user data.

@@ -76,7 +76,7 @@ impl Writer {
         if self.closed {
             self.accepted.0 > self.read
         } else if self.ended {
-            self.read == 0 || self.accepted.0 > self.read
+            self.accepted.1 > self.read && (self.read == 0 || self.accepted.0 > self.read)
         } else {
             // a request with one try that was read in part may have ended there
             self.send.retries || self.read == 0 || self.accepted.0 > self.read

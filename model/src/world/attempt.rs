@@ -48,15 +48,17 @@ impl World<'_> {
             self.conclude(id, Res::Bytes(counts.map_or(0, |c| c.least)));
         } else if request.may.bytes.is_some() || request.may.waiting {
             self.give_up("CQE_SKIP_SUCCESS on a request that may succeed later");
+        } else if request.is_async {
+            self.give_up("CQE_SKIP_SUCCESS on a request whose failure nobody knows to wait for");
         }
     }
 
     /// The socket that a send goes to, or how it fails for want of one; `None` if nothing can be said.
     pub(super) fn find_socket(&mut self, id: RequestId, plan: &SendPlan) -> Option<Result<SocketId, May>> {
-        if let Some(socket) = self.request(id).socket {
-            return Some(Ok(socket));
-        }
-        let socket = if plan.fixed_file {
+        let known = self.request(id).socket;
+        let socket = if known.is_some() {
+            known
+        } else if plan.fixed_file {
             let mut files: Vec<_> = self.tables_of(id).filter_map(|tables| tables.file(plan.fd)).collect();
             files.dedup();
             if files.len() > 1 {
@@ -249,6 +251,11 @@ impl World<'_> {
             errors.extend(after_reset().errors);
         } else if broken {
             errors.push((Errno(errno::EPIPE), Rule::SendBrokenPipe));
+            // a thread may have been in the middle of it
+            let lost = self.state.ends[usize::from(socket.0)].lost > self.request(id).born_at;
+            let told = (lost && self.request(id).is_async)
+                .then_some((Errno(errno::ECONNRESET), Rule::SendResetOnce));
+            errors.extend(told);
         }
         errors
     }

@@ -39,15 +39,17 @@ impl World<'_> {
         let polls = request.phase == Phase::Queued && request.socket.is_some() && self.is_full(request);
         // deferred work is done in the order in which it came, so another's may be done before what wakes it
         let woken = request.is_woken && request.may.bytes.is_none() && !self.request(id).waited;
-        let surely = (request.phase == Phase::Armed || polls || woken) && !request.is_async;
+        let may_be_early = request.is_deferred || request.phase == Phase::Queued;
+        let waits = request.phase == Phase::Armed && !request.is_deferred;
+        let surely = (waits || polls || woken) && !request.is_async;
         let is_async = request.is_async;
         let taken = self.taken(found);
         if surely {
             self.mark_cancelled(found, taken, Some(id));
             return May::exactly(0, Rule::CancelFound);
         }
-        let waits = request.phase == Phase::Armed;
         self.request_mut(id).misses = waits && is_async;
+        self.request_mut(id).may_be_early = may_be_early;
         self.request_mut(found).canceller = Some(id);
         let mut may = May::exactly(0, Rule::CancelFound);
         if !waits {
@@ -258,6 +260,7 @@ impl World<'_> {
                 self.mark_cancelled(target, taken, None);
             }
         } else {
+            let may_be_early = self.request(id).may_be_early;
             let request = self.request_mut(target);
             request.canceller = None;
             match res {
@@ -266,7 +269,7 @@ impl World<'_> {
                 Res::Err(Errno(errno::ENOENT)) => {
                     request.may_be_missed();
                     // what waited would have been found
-                    request.may.waiting &= request.is_async || request.phase != Phase::Issued;
+                    request.may.waiting &= may_be_early || request.is_async || request.phase != Phase::Issued;
                 }
                 _ => {}
             }

@@ -193,6 +193,8 @@ pub(crate) struct Ends {
     closed: u32,
     shut: u32,
     reset: u32,
+    /// With bytes that the peer had not read.
+    lost: u32,
     read: u32,
 }
 

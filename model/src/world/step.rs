@@ -278,6 +278,7 @@ impl World<'_> {
         if self.stream(socket).filter(unread).is_none() {
             return;
         }
+        self.ends_mut(socket).lost = self.state.begun;
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let request = self.request_mut(id);
             if request.is_async && !request.is_read_whole() {

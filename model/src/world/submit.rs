@@ -107,6 +107,7 @@ impl World<'_> {
             is_found_elsewhere: false,
             swept: None,
             misses: false,
+            may_be_early: false,
             has_ended: false,
             is_woken: false,
             cancels: None,
@@ -322,10 +323,13 @@ impl World<'_> {
             if request.ring != ring || request.phase != Phase::Queued {
                 return false;
             }
-            let before = request.before.and_then(|b| self.state.requests.get(&b));
+            let before = request.before.and_then(|b| Some((b, self.state.requests.get(&b)?)));
             let defers = self.state.rings[usize::from(ring.0)].defers;
             let known = |before: &Request| !(defers && (before.late || before.fails_later()));
-            let free = before.is_none_or(|before| before.surely_goes_on() && known(before));
+            let free = before.is_none_or(|(id, before)| {
+                let sought = !before.hard && self.may_be_cancelled_unseen(id);
+                before.surely_goes_on() && known(before) && !sought
+            });
             let full = request.polls_first && self.is_full(request);
             free && !full
         });
