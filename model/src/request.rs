@@ -157,6 +157,8 @@ pub struct Request {
     pub swept: Option<Swept>,
     /// It surely has its result, though that was not seen: the next in its chain was tried.
     pub has_ended: bool,
+    /// It was ended by a cancel that is queued behind others.
+    pub awaits_cancel: bool,
     /// What it cancels was interrupted, which it may not report.
     pub misses: bool,
     /// What it cancels may not have been tried when it looked for that.

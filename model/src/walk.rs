@@ -20,6 +20,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) runs: Vec<(SocketId, Run)>,
     /// A settle takes completions also while there are bytes to read: the same, in other orders.
     pub(crate) eager: bool,
+    /// Requests that were tried because a chain went on unseen; what is read next is of one of them.
+    towards: Vec<(SocketId, RequestId)>,
     /// The request of which the last piece was read, if more of the same memory may follow, and what it held.
     broken_off: Option<(RequestId, Generation)>,
     /// Bytes of the same memory behind it.
@@ -51,7 +53,8 @@ impl<'a> Walk<'a> {
     /// Goes on in a world that has taken `step` steps, and begins the next one.
     pub(crate) fn resume(world: World<'a>, step: usize) -> Walk<'a> {
         let (seen, runs) = (Vec::new(), Vec::new());
-        let mut walk = Walk { world, step, seen, runs, eager: false, broken_off: None, broken_rest: 0 };
+        let (towards, broken_off) = (Vec::new(), None);
+        let mut walk = Walk { world, step, seen, runs, eager: false, towards, broken_off, broken_rest: 0 };
         walk.enter();
         walk
     }
@@ -74,6 +77,9 @@ impl<'a> Walk<'a> {
         }
         if let Some(value) = self.world.owed_return() {
             return self.returns(value);
+        }
+        if !self.towards.is_empty() {
+            return self.onwards(step);
         }
         if let Some(fill) = self.world.fill() {
             let mut ways = Vec::new();
@@ -164,15 +170,56 @@ impl<'a> Walk<'a> {
 
     fn each_delivery(&self, socket: SocketId, mut to: impl FnMut(Way)) {
         self.world.each_delivery(socket, |decision| to(Way::Take(decision)));
-        self.world.hidden(socket).into_iter().map(Way::Take).for_each(to);
+        let leads = |decision: &Decision| {
+            self.world.senders_behind(socket).any(|sender| self.world.leads_to(*decision, sender, socket))
+        };
+        self.world.hidden(socket).into_iter().filter(leads).map(Way::Take).for_each(to);
+    }
+
+    /// What may come where a chain goes on unseen: more of that, and then bytes of whoever was tried.
+    fn onwards(&self, step: &Step) -> Vec<Way> {
+        let mut ways = Vec::new();
+        for (socket, sender) in &self.towards {
+            let hidden = self.world.hidden_towards(*sender, *socket).into_iter();
+            let leads = |decision: &Decision| self.world.leads_to(*decision, *sender, *socket);
+            ways.extend(hidden.filter(leads).map(Way::Take));
+            self.world.each_delivery(*socket, |decision| {
+                if self.world.is_read_of(decision, *sender, *socket) {
+                    let amount = match step {
+                        Step::Drain { amount, .. } => *amount,
+                        _ => Amount::Everything,
+                    };
+                    ways.extend(self.fit(amount, Way::Take(decision)));
+                }
+            });
+        }
+        ways.dedup();
+        ways
+    }
+
+    /// The requests to whose bytes a decision leads that is not seen.
+    fn led_to(&self, decision: Decision) -> Vec<(SocketId, RequestId)> {
+        if !matches!(decision, Decision::Proceed { .. }) {
+            return Vec::new();
+        }
+        let sockets = (0..self.world.law.program.sockets.len()).map(|i| SocketId(i as u16));
+        let read = sockets.filter(|socket| match (self.world.fill(), self.current()) {
+            (Some(fill), _) => fill.socket == *socket,
+            (None, Some(Step::Drain { socket: drained, .. })) => drained == socket,
+            _ => true,
+        });
+        let all =
+            read.flat_map(|socket| self.world.senders_behind(socket).map(move |sender| (socket, sender)));
+        let wanted = |to: &(SocketId, RequestId)| self.towards.is_empty() || self.towards.contains(to);
+        all.filter(|to| wanted(to) && self.world.leads_to(decision, to.1, to.0)).collect()
     }
 
     /// The part of a delivery that the peer still wants, if it wants any.
     fn fit(&self, amount: Amount, way: Way) -> Option<Way> {
-        let (Amount::Bytes(n), Way::Take(Decision::Deliver { request, len_bytes, generation })) =
-            (amount, way)
-        else {
-            return Some(way);
+        let Amount::Bytes(n) = amount else { return Some(way) };
+        let Way::Take(Decision::Deliver { request, len_bytes, generation }) = way else {
+            let hidden = matches!(way, Way::Take(Decision::Proceed { .. }));
+            return Some(way).filter(|_| !hidden || self.world.state.drained < n);
         };
         let len_bytes = len_bytes.min(n.saturating_sub(self.world.state.drained));
         (len_bytes > 0).then_some(Way::Take(Decision::Deliver { request, len_bytes, generation }))
@@ -204,7 +251,10 @@ impl<'a> Walk<'a> {
     pub(crate) fn take(&mut self, way: Way) -> Result<(), Rule> {
         self.broken_off = None;
         match way {
-            Way::Take(decision) => self.decide(decision),
+            Way::Take(decision) => {
+                self.towards = self.led_to(decision);
+                self.decide(decision)
+            }
             Way::End => {
                 self.write_runs();
                 if let Some(step) = self.current() {

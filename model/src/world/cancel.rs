@@ -15,6 +15,15 @@ impl World<'_> {
     /// What cancelling `target` may come to.
     pub(super) fn try_cancel(&mut self, id: RequestId, target: u64) -> May {
         let ring = self.request(id).ring;
+        let awaits = |other: &RequestId| self.request(*other).awaits_cancel;
+        let awaiting = self.requests_with(ring, target).find(awaits);
+        if let Some(found) = awaiting {
+            let already = self.request(found).is_async || self.request(id).late;
+            self.request_mut(found).awaits_cancel = false;
+            let mut may = May::exactly(0, Rule::CancelFound);
+            may.errors.extend(already.then_some((Errno(errno::EALREADY), Rule::CancelAlready)));
+            return may;
+        }
         let not_found = May::fail(errno::ENOENT, Rule::CancelNotFound);
         let is_over = |other: &RequestId| match self.request(*other).phase {
             Phase::Done => true,
@@ -274,6 +283,15 @@ impl World<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// A cancel has this result, which was not seen: its target follows, and nothing more comes of it.
+    pub(super) fn cancel_ended_unseen(&mut self, id: RequestId, res: Res) {
+        self.cancel_ended(id, res);
+        let request = self.request_mut(id);
+        (request.cancels, request.only_target) = (None, None);
+        let sought = |other: &Request| other.canceller == Some(id);
+        self.state.requests.change(RequestId(0), sought, |_, other| other.canceller = None);
     }
 
     /// A target's result was seen before its cancel's: that one has found it, or has not.

@@ -202,13 +202,51 @@ impl World<'_> {
 
     /// Requests that may have ended unseen, so that one behind them in their chain was tried on this socket.
     pub fn hidden(&self, socket: SocketId) -> Vec<Decision> {
-        let queued = self.state.requests.iter().filter(|(_, request)| {
-            request.phase == Phase::Queued && self.plan_socket(request) == Some(socket)
-        });
-        let mut decisions: Vec<_> = queued.flat_map(|(id, _)| self.hidden_towards(*id, socket)).collect();
+        let queued = self.senders_behind(socket);
+        let mut decisions: Vec<_> = queued.flat_map(|id| self.hidden_towards(id, socket)).collect();
         decisions.sort_unstable();
         decisions.dedup();
         decisions
+    }
+
+    /// The requests that are queued behind others and send on this socket.
+    pub(crate) fn senders_behind(&self, socket: SocketId) -> impl Iterator<Item = RequestId> {
+        let queued = self.state.requests.iter().filter(move |(_, request)| {
+            request.phase == Phase::Queued && self.plan_socket(request) == Some(socket)
+        });
+        queued.map(|(id, _)| *id)
+    }
+
+    /// Whether bytes of `sender` may be read next where `decision` was taken unseen, and perhaps more like it.
+    pub(crate) fn leads_to(&self, decision: Decision, sender: RequestId, socket: SocketId) -> bool {
+        if !self.hidden_towards(sender, socket).contains(&decision) {
+            return false;
+        }
+        let mut next = self.clone();
+        if next.after(decision).is_err() {
+            return false;
+        }
+        if next.state.requests.get(&sender).is_some_and(|request| request.phase == Phase::Queued) {
+            return next
+                .hidden_towards(sender, socket)
+                .into_iter()
+                .any(|decision| next.leads_to(decision, sender, socket));
+        }
+        let mut is_read = false;
+        next.each_delivery(socket, |decision| is_read |= next.is_read_of(decision, sender, socket));
+        is_read
+    }
+
+    /// Whether a decision is that the peer reads bytes of `sender`.
+    pub(crate) fn is_read_of(&self, decision: Decision, sender: RequestId, socket: SocketId) -> bool {
+        match decision {
+            Decision::Deliver { request, .. } => request == sender,
+            Decision::Datagram { index, .. } => {
+                let datagram = self.datagrams(socket).and_then(|queue| queue.queue.get(index));
+                datagram.is_some_and(|datagram| datagram.request == sender)
+            }
+            _ => false,
+        }
     }
 
     /// How the request that keeps a queued one of this socket from being tried may have ended unseen.

@@ -279,8 +279,12 @@ impl World<'_> {
         };
         let least = least.max(ended.map_or(0, |(least, _)| least));
         let most = counts.most.min(ended.map_or(u64::MAX, |(_, most)| most));
-        if least > most || most < read {
+        let cancels = counts.rule == Rule::CancelFound;
+        if least > most || most < read || cancels && !self.may_have_found(id) {
             return Err(Rule::LinkStartsAfterResult);
+        }
+        if cancels {
+            self.cancel_ended_unseen(id, Res::Bytes(0));
         }
         // it went well, so no cancel ended it
         self.target_ended(id, Res::Bytes(most));
@@ -310,13 +314,16 @@ impl World<'_> {
         let request = self.request(id);
         let again = Res::Err(Errno(errno::EAGAIN));
         let is_refused = self.is_refused_late(id, request, Res::Err(Errno(errno::ECONNREFUSED)));
-        let may_fail = !request.may.errors.is_empty()
+        let is_crowded = self.is_crowded_out(id, again);
+        let by_itself = !request.may.errors.is_empty()
             || is_polled_elsewhere(request, again)
-            || self.may_be_cancelled(id, Res::Err(Errno(errno::ECANCELED)))
-            || self.may_be_cancelled_unseen(id)
             || request.swept.is_some()
-            || self.is_crowded_out(id, again)
+            || is_crowded
             || is_refused;
+        let cancelled = Res::Err(Errno(errno::ECANCELED));
+        let sought = self.may_be_cancelled(id, cancelled);
+        let sought_unseen = self.may_be_cancelled_unseen(id);
+        let may_fail = by_itself || sought || sought_unseen;
         let tried = matches!(request.phase, Phase::Issued | Phase::Armed);
         let next = request
             .behind
@@ -326,12 +333,26 @@ impl World<'_> {
             return Err(Rule::LinkStartsAfterResult);
         };
         let socket = request.socket;
-        self.sweep_behind(id, Res::Err(Errno(errno::ECANCELED)));
+        self.sweep_behind(id, cancelled);
+        if !by_itself {
+            if sought {
+                self.target_ended(id, cancelled);
+            }
+            let request = self.request_mut(id);
+            request.awaits_cancel = !sought;
+            request.may.errors.push((Errno(errno::ECANCELED), Rule::CancelEndsTarget));
+        }
+        if let [(error, _)] = self.request(id).may.errors[..]
+            && self.request(id).may.bytes.is_some_and(|counts| counts.rule == Rule::CancelFound)
+        {
+            self.cancel_ended_unseen(id, Res::Err(error));
+        }
         let request = self.request_mut(id);
         request.phase = Phase::Issued;
         request.may.bytes = None;
         request.may.waiting = false;
-        // what is refused later is another's
+        // what is refused later, and what crowds it out, is another's
+        request.may.add_errors(is_crowded.then_some((Errno(errno::EAGAIN), Rule::SendDontwait)));
         request.may.add_errors(is_refused.then_some((Errno(errno::ECONNREFUSED), Rule::DatagramRefused)));
         request.has_ended = true;
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {

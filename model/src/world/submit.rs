@@ -109,6 +109,7 @@ impl World<'_> {
             misses: false,
             may_be_early: false,
             has_ended: false,
+            awaits_cancel: false,
             is_woken: false,
             cancels: None,
             only_target: None,
