@@ -134,7 +134,8 @@ impl Arena {
         }
         let headroom = round_up(header_bytes, SLOT_BYTES);
         let mut lease = self.try_lease(headroom.checked_add(len_bytes)?)?;
-        (lease.headroom, lease.at, lease.len_bytes) = (headroom, lease.at + headroom, len_bytes);
+        (lease.headroom, lease.at) = (headroom as u32, lease.at + headroom);
+        lease.len_bytes -= headroom as u32;
         Some(lease)
     }
 
@@ -148,7 +149,8 @@ impl Arena {
         self.free_numbers.pop();
         self.leased[number as usize] = Some(Leased { allocation, paged });
         let core = Arc::clone(&self.core);
-        Some(Lease { core, number, at, headroom: 0, len_bytes, lost: AtomicBool::new(false) })
+        let len_bytes = u32::try_from(len_bytes).ok()?;
+        Some(Lease { core, at, number, len_bytes, headroom: 0, lost: false })
     }
 
     /// Takes back what was dropped since.
@@ -165,6 +167,7 @@ impl Arena {
     }
 
     /// Copies up to `SLOT_BYTES` into a header slot; `None` while there is none.
+    #[inline]
     pub(super) fn stage(&mut self, bytes: &[u8]) -> Option<Slot> {
         debug_assert!(bytes.len() <= SLOT_BYTES, "longer headers are leased");
         let number = self.slots.pop()?;
@@ -189,6 +192,7 @@ impl Arena {
     }
 
     /// The slot's bytes are of no use any more, neither here nor to the kernel.
+    #[inline]
     pub(super) fn unstage(&mut self, slot: u32) {
         self.slots.push(slot);
     }
@@ -199,6 +203,7 @@ impl Arena {
     }
 
     /// Whether a lease is of this arena.
+    #[inline]
     pub(super) fn owns(&self, lease: &Lease) -> bool {
         Arc::ptr_eq(&self.core, &lease.core)
     }
@@ -218,31 +223,43 @@ pub(super) struct Slot {
 }
 
 /// Memory of an arena that one holder may write; dropped, it goes back, from any thread.
+///
+/// It is moved with every message that it is sent with, so it is kept small.
 pub struct Lease {
     core: Arc<Core>,
-    number: u32,
     at: usize,
+    number: u32,
+    len_bytes: u32,
     /// Bytes before `at` that are its own.
-    headroom: usize,
-    len_bytes: usize,
+    headroom: u32,
     /// It never goes back.
-    lost: AtomicBool,
+    lost: bool,
 }
 
 impl Lease {
     /// Cuts it to its first `len_bytes`, if it is longer: what was leased too large.
     pub fn truncate(&mut self, len_bytes: usize) {
-        self.len_bytes = self.len_bytes.min(len_bytes);
+        self.len_bytes = self.len_bytes.min(u32::try_from(len_bytes).unwrap_or(u32::MAX));
     }
 
     /// Ends writing: from now on it can be read and sent by many at a time.
     pub fn share(self) -> Shared {
-        Shared(Arc::new(self))
+        Shared(Arc::new(SharedLease { lease: self, lost: AtomicBool::new(false) }))
+    }
+
+    /// How many bytes it has.
+    #[inline]
+    pub(super) fn len_bytes(&self) -> usize {
+        self.len_bytes as usize
     }
 
     /// Copies bytes to right before its own: where they begin. `None` if there is no room.
+    #[inline]
     pub(super) fn put_before(&mut self, bytes: &[u8]) -> Option<*const u8> {
-        let at = self.at.checked_sub(bytes.len()).filter(|_| bytes.len() <= self.headroom)?;
+        if bytes.len() > self.headroom as usize {
+            return None;
+        }
+        let at = self.at - bytes.len();
         // SAFETY: the headroom lies inside the region and is this lease's, which is held exclusively and not
         // lent. `bytes` lies elsewhere: no reference to headroom is ever given out.
         let to = unsafe {
@@ -254,10 +271,11 @@ impl Lease {
     }
 
     /// Nobody knows when the kernel lets go of it: it is never leased again.
-    pub(super) fn lose(&self) {
-        self.lost.store(true, Ordering::Relaxed);
+    pub(super) fn lose(mut self) {
+        self.lost = true;
     }
 
+    #[inline]
     pub(super) fn addr(&self) -> *const u8 {
         // SAFETY: `at` lies inside the region, as `lease` computed it.
         unsafe { self.core.memory.base().as_ptr().add(self.at) }
@@ -271,7 +289,7 @@ impl Deref for Lease {
         // SAFETY: the bytes lie inside the region, which lives as long as `core`; they are initialised,
         // being mapped or a vector's; no other lease or slot overlaps them, and who writes holds `self`
         // exclusively. The kernel, to which they may be lent, only reads.
-        unsafe { slice::from_raw_parts(self.addr(), self.len_bytes) }
+        unsafe { slice::from_raw_parts(self.addr(), self.len_bytes()) }
     }
 }
 
@@ -279,13 +297,13 @@ impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`; `self` is borrowed exclusively, and a lease that is lent to the kernel is
         // not in anybody's hands.
-        unsafe { slice::from_raw_parts_mut(self.addr().cast_mut(), self.len_bytes) }
+        unsafe { slice::from_raw_parts_mut(self.addr().cast_mut(), self.len_bytes()) }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !*self.lost.get_mut() {
+        if !self.lost {
             self.core.returns.give(self.number);
         }
     }
@@ -293,13 +311,37 @@ impl Drop for Lease {
 
 /// A lease that is no longer written: many may read and send it at a time.
 #[derive(Clone)]
-pub struct Shared(pub(super) Arc<Lease>);
+pub struct Shared(Arc<SharedLease>);
+
+/// What the holders of a shared lease have in common.
+struct SharedLease {
+    lease: Lease,
+    /// The lease never goes back, as one of its holders could not tell when the kernel lets go of it.
+    lost: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn lease(&self) -> &Lease {
+        &self.0.lease
+    }
+
+    /// As `Lease::lose`, whoever else has it.
+    pub(super) fn lose(&self) {
+        self.0.lost.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Deref for Shared {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        self.lease()
+    }
+}
+
+impl Drop for SharedLease {
+    fn drop(&mut self) {
+        self.lease.lost |= *self.lost.get_mut();
     }
 }
 

@@ -43,12 +43,11 @@ impl<S> Connection<S> {
     pub(super) fn gather(&mut self, bounds: &Bounds<'_>, mut each: impl FnMut(*const u8, usize)) -> Batch {
         if let Some(number) = self.next_again() {
             let mut batch = Batch { first: number, in_arena: true, ..Batch::default() };
-            self.add_to(&mut batch, number, &mut each);
+            self.add_to(&mut batch, number, self.message(number), &mut each);
             return batch;
         }
         let mut batch = Batch { first: self.next, in_arena: true, ..Batch::default() };
-        for number in self.next..self.end() {
-            let message = self.message(number);
+        for (number, message) in self.numbered(self.next) {
             if message.state != State::Queued {
                 if batch.messages == 0 {
                     batch.first = number + 1;
@@ -62,11 +61,11 @@ impl<S> Connection<S> {
             } else {
                 number < self.alone_until || self.is_alone(bounds, message)
             };
-            if batch.messages > 0 && (alone || !self.fits(bounds, &batch, message)) {
+            if batch.messages > 0 && (alone || !self.fits(bounds, &batch, number, message)) {
                 break;
             }
             let len_bytes = message.len_bytes;
-            self.add_to(&mut batch, number, &mut each);
+            self.add_to(&mut batch, number, message, &mut each);
             // a shorter datagram can only be the last one
             let ends = batch.segment_bytes.is_some_and(|segment| u64::from(segment) != len_bytes);
             if alone || ends {
@@ -82,7 +81,7 @@ impl<S> Connection<S> {
     }
 
     /// Whether a message goes into a request behind those that it carries.
-    fn fits(&self, bounds: &Bounds<'_>, batch: &Batch, message: &Message) -> bool {
+    fn fits(&self, bounds: &Bounds<'_>, batch: &Batch, number: u64, message: &Message) -> bool {
         let len_bytes = batch.len_bytes + message.len_bytes - message.sent_bytes;
         let is_small = batch.iovecs + usize::from(message.pieces) <= bounds.iovecs_max;
         if !self.traits.keeps_messages {
@@ -91,7 +90,7 @@ impl<S> Connection<S> {
         is_small
             && len_bytes <= SEGMENTED_BYTES_MAX.min(bounds.bytes_max)
             && batch.messages < SEGMENTS_MAX
-            && batch.to == message.to
+            && batch.to == self.address(number, message)
             && batch.segment_bytes.is_some_and(|segment| message.len_bytes <= u64::from(segment))
     }
 
@@ -104,14 +103,20 @@ impl<S> Connection<S> {
         let Some(is_alone) = bounds.is_alone else { return false };
         let left = message.len_bytes - message.sent_bytes;
         let last = self.pieces_of(message).next_back();
-        last.is_some_and(|last| left <= last.len_bytes as u64 && is_alone(last.in_arena, left))
+        last.is_some_and(|last| left <= u64::from(last.len_bytes) && is_alone(last.in_arena, left))
     }
 
-    fn add_to(&self, batch: &mut Batch, number: u64, each: &mut impl FnMut(*const u8, usize)) {
-        let message = self.message(number);
+    #[inline(always)]
+    fn add_to(
+        &self,
+        batch: &mut Batch,
+        number: u64,
+        message: &Message,
+        each: &mut impl FnMut(*const u8, usize),
+    ) {
         let mut skip = message.sent_bytes;
         for Piece { addr, len_bytes, in_arena, .. } in self.pieces_of(message) {
-            let len = *len_bytes as u64;
+            let len = u64::from(*len_bytes);
             if skip >= len {
                 skip -= len;
                 continue;
@@ -124,6 +129,8 @@ impl<S> Connection<S> {
         batch.len_bytes += message.len_bytes - message.sent_bytes;
         batch.messages += 1;
         batch.span += 1;
-        batch.to = message.to;
+        if self.traits.keeps_messages {
+            batch.to = self.address(number, message);
+        }
     }
 }

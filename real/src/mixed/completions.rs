@@ -3,7 +3,6 @@
 use uringspec_model::abi::errno;
 use uringspec_model::cqe::{Completion, Cqe, Errno, Res, Usage};
 
-use super::batch::Batch;
 use super::connection::Connection;
 use super::kernel::Kernel;
 use super::outcome::Outcome;
@@ -78,7 +77,7 @@ impl<K: Kernel> Sender<K> {
     }
 
     fn sent(&mut self, index: usize, request: &Request, count: u64) {
-        let Batch { first, span, .. } = request.batch;
+        let Request { first, span, .. } = *request;
         self.counters.sent_bytes += count;
         if !request.is_zero_copy {
             self.counters.copied_bytes += count;
@@ -101,7 +100,7 @@ impl<K: Kernel> Sender<K> {
 
     /// The kernel took nothing of a request.
     fn refused(&mut self, index: usize, request: &Request, errno: Errno) {
-        let Batch { first, span, messages, .. } = request.batch;
+        let Request { first, span, messages, .. } = *request;
         let zero_copy = request.is_zero_copy;
         if zero_copy && matches!(errno.0, errno::ENOMEM | errno::ENOBUFS) {
             self.copies_left = self.policy.copies_after_enomem.max(1);
@@ -177,7 +176,7 @@ impl<K: Kernel> Sender<K> {
     fn let_go(&mut self, place: u32, request: &Request) {
         let index = request.connection as usize;
         self.requests.free(place);
-        let Batch { first, span, .. } = request.batch;
+        let Request { first, span, .. } = *request;
         self.with_sink(index, |connection, sink| connection.let_go(first, span, sink));
         self.forget_if_over(index);
     }

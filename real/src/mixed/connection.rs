@@ -9,9 +9,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 
-use super::arena::{Arena, Lease};
+use super::arena::Arena;
 use super::batch::Batch;
+use super::events::Events;
 use super::kernel::SocketTraits;
 use super::outcome::{Counters, Event, Outcome, SocketKey, Ticket};
 use super::payload::Payload;
@@ -32,6 +34,10 @@ pub(super) struct Connection<S> {
     pieces: VecDeque<Piece>,
     /// The number of the first of `pieces`, counted like messages.
     pieces_base: u64,
+    /// Pieces behind the last message: of one that is being written, or that was never finished.
+    pub(super) unfinished: u16,
+    /// Where messages go that say so, by their numbers, in order.
+    addresses: VecDeque<(u64, SocketAddr)>,
     /// Requests whose result is to come.
     pub(super) results_owed: u32,
     /// Requests with anything to come.
@@ -66,7 +72,8 @@ pub(super) struct Message {
     /// Requests that refer to it.
     holds: u32,
     pub(super) state: State,
-    pub(super) to: Option<SocketAddr>,
+    /// One of `addresses` is its.
+    has_address: bool,
 }
 
 impl Message {
@@ -87,18 +94,38 @@ pub(super) enum State {
 /// A piece of a message.
 pub(super) struct Piece {
     pub(super) addr: *const u8,
-    pub(super) len_bytes: usize,
+    pub(super) len_bytes: u32,
     pub(super) in_arena: bool,
+    /// Its bytes were copied: nobody wants its memory back.
+    pub(super) is_copied: bool,
     pub(super) memory: Held,
 }
 
 impl Piece {
     /// Bytes of it that are lent; a header that was put right before a payload is not.
+    #[inline]
     pub(super) fn lent_bytes(&self) -> u64 {
         match &self.memory {
-            Held::Lent(payload) => payload.bytes().len() as u64,
-            Held::Slot(_) | Held::Staged(_) | Held::Nothing => 0,
+            Held::Memory(payload) if !self.is_copied => payload.len_bytes() as u64,
+            Held::Memory(_) | Held::Slot(_) | Held::Nothing => 0,
         }
+    }
+
+    /// What it was, and nothing from now on: its place is kept among the others.
+    fn take(&mut self) -> Piece {
+        let memory = std::mem::replace(&mut self.memory, Held::Nothing);
+        Piece { memory, ..*self }
+    }
+
+    /// Gives its memory back: what was lent.
+    #[inline]
+    fn free(self, arena: &mut Arena) -> Option<Payload> {
+        match self.memory {
+            Held::Memory(payload) if !self.is_copied => return Some(payload),
+            Held::Slot(slot) => arena.unstage(slot),
+            Held::Memory(_) | Held::Nothing => {}
+        }
+        None
     }
 }
 
@@ -109,9 +136,8 @@ unsafe impl Send for Piece {}
 /// What keeps the bytes of a piece where they are.
 pub(super) enum Held {
     Slot(u32),
-    /// A copied piece that is too long for a slot.
-    Staged(Lease),
-    Lent(Payload),
+    /// What was lent, or a lease for a copied piece that is too long for a slot.
+    Memory(Payload),
     /// It was given back.
     Nothing,
 }
@@ -119,8 +145,33 @@ pub(super) enum Held {
 /// Where what is over goes.
 pub(super) struct Sink<'a> {
     pub(super) arena: &'a mut Arena,
-    pub(super) events: &'a mut VecDeque<Event>,
+    pub(super) events: &'a mut Events,
     pub(super) counters: &'a mut Counters,
+}
+
+impl Sink<'_> {
+    /// Messages have ended whole, by their numbers.
+    #[inline]
+    fn ended_whole(&mut self, socket: SocketKey, numbers: Range<u64>) {
+        self.counters.whole += numbers.end - numbers.start;
+        self.events.push_whole(socket, numbers);
+    }
+
+    /// A message has ended otherwise.
+    fn ended(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.counters.not_whole += 1;
+        self.events.push(Event::Ended(ticket, outcome));
+    }
+
+    /// A piece of a message that is over: how many bytes of it were lent.
+    #[inline]
+    fn released(&mut self, ticket: Ticket, piece: Piece) -> u64 {
+        let Some(payload) = piece.free(self.arena) else { return 0 };
+        let len_bytes = payload.len_bytes() as u64;
+        self.counters.lent_bytes -= len_bytes;
+        self.events.push(Event::Released(ticket, payload));
+        len_bytes
+    }
 }
 
 impl<S> Connection<S> {
@@ -135,6 +186,8 @@ impl<S> Connection<S> {
             again: VecDeque::new(),
             pieces: VecDeque::new(),
             pieces_base: 0,
+            unfinished: 0,
+            addresses: VecDeque::new(),
             results_owed: 0,
             requests: 0,
             lent_bytes: 0,
@@ -169,62 +222,77 @@ impl<S> Connection<S> {
     #[inline]
     pub(super) fn add_piece(&mut self, piece: Piece) {
         self.lent_bytes += piece.lent_bytes();
+        self.unfinished += 1;
         self.pieces.push_back(piece);
-    }
-
-    /// Pieces behind the last message: of one that is being written, or that was never finished.
-    #[inline]
-    pub(super) fn unfinished_pieces(&self) -> usize {
-        let end = self.messages.back().map_or(self.pieces_base, |m| m.first_piece + u64::from(m.pieces));
-        (self.pieces_base + self.pieces.len() as u64 - end) as usize
     }
 
     /// The slot in which the last piece of the message that is being written lies, if it lies in one, and its
     /// bytes.
-    pub(super) fn unfinished_slot(&self) -> Option<(u32, usize)> {
-        let last = self.pieces.back().filter(|_| self.unfinished_pieces() > 0)?;
+    pub(super) fn unfinished_slot(&self) -> Option<(u32, u32)> {
+        let last = self.pieces.back().filter(|_| self.unfinished > 0)?;
         match last.memory {
             Held::Slot(slot) => Some((slot, last.len_bytes)),
-            Held::Staged(_) | Held::Lent(_) | Held::Nothing => None,
+            Held::Memory(_) | Held::Nothing => None,
         }
     }
 
-    /// Takes back the last piece of the message that is being written.
-    pub(super) fn take_piece(&mut self) -> Option<Piece> {
-        let piece = self.pieces.pop_back()?;
-        self.lent_bytes -= piece.lent_bytes();
-        Some(piece)
+    /// Forgets the last piece of the message that is being written, which lay in a slot.
+    pub(super) fn drop_slot(&mut self) {
+        self.unfinished -= 1;
+        self.pieces.pop_back();
+    }
+
+    /// Takes the message back that is being written: what it would have lent, in order.
+    pub(super) fn take_unfinished(&mut self, arena: &mut Arena) -> Vec<Payload> {
+        let first = self.pieces.len() - usize::from(std::mem::take(&mut self.unfinished));
+        let mut payloads = Vec::new();
+        for piece in self.pieces.drain(first..) {
+            self.lent_bytes -= piece.lent_bytes();
+            payloads.extend(piece.free(arena));
+        }
+        payloads
     }
 
     /// Makes a message of the unfinished pieces: its number.
     #[inline]
     pub(super) fn finish_message(&mut self, len_bytes: u64, to: Option<SocketAddr>) -> u64 {
-        let pieces = self.unfinished_pieces();
-        let first_piece = self.pieces_base + (self.pieces.len() - pieces) as u64;
+        let pieces = std::mem::take(&mut self.unfinished);
+        let first_piece = self.pieces_base + self.pieces.len() as u64 - u64::from(pieces);
         let number = self.end();
-        let state = State::Queued;
-        let pieces = pieces as u16;
+        if let Some(to) = to {
+            self.addresses.push_back((number, to));
+        }
         self.messages.push_back(Message {
             first_piece,
             pieces,
             len_bytes,
             sent_bytes: 0,
             holds: 0,
-            state,
-            to,
+            state: State::Queued,
+            has_address: to.is_some(),
         });
         number
     }
 
+    /// Where a message goes, if it says so.
+    pub(super) fn address(&self, number: u64, message: &Message) -> Option<SocketAddr> {
+        if !message.has_address {
+            return None;
+        }
+        let at = self.addresses.partition_point(|(known, _)| *known < number);
+        self.addresses.get(at).map(|(_, to)| *to)
+    }
+
+    #[inline]
     pub(super) fn pieces_of(&self, message: &Message) -> impl DoubleEndedIterator<Item = &Piece> {
         let first = (message.first_piece - self.pieces_base) as usize;
-        self.pieces.range(first..first + usize::from(message.pieces))
+        (first..first + usize::from(message.pieces)).map(|index| &self.pieces[index])
     }
 
     /// A request carries the batch now.
     pub(super) fn hand_over(&mut self, batch: &Batch) {
-        for number in batch.first..batch.first + batch.span {
-            if let Some(message) = self.message_mut(number).filter(|m| m.state == State::Queued) {
+        for (_, message) in self.numbered_mut(batch.first, batch.span) {
+            if message.state == State::Queued {
                 message.state = State::Handed;
                 message.holds += 1;
             }
@@ -238,20 +306,27 @@ impl<S> Connection<S> {
     pub(super) fn sent(&mut self, first: u64, span: u64, count: u64, sink: &mut Sink<'_>) -> bool {
         let mut left = count;
         let mut rest = None;
-        for number in first..first + span {
-            let Some(message) = self.message_mut(number).filter(|m| m.state == State::Handed) else {
+        let (socket, mut whole) = (self.key, first..first);
+        for (number, message) in self.numbered_mut(first, span) {
+            if message.state != State::Handed {
                 continue;
-            };
+            }
             let taken = left.min(message.len_bytes - message.sent_bytes);
             message.sent_bytes += taken;
             left -= taken;
             if message.sent_bytes == message.len_bytes {
-                self.end_message(number, Outcome::Whole, sink);
+                // the request holds it still
+                message.state = State::Ended;
+                if whole.end != number {
+                    sink.ended_whole(socket, std::mem::replace(&mut whole, number..number));
+                }
+                whole.end = number + 1;
             } else {
                 message.state = State::Queued;
                 rest = rest.or(Some(number));
             }
         }
+        sink.ended_whole(socket, whole);
         if let Some(number) = rest.filter(|_| !self.traits.keeps_messages) {
             self.next = self.next.min(number);
         }
@@ -277,7 +352,7 @@ impl<S> Connection<S> {
         None
     }
 
-    /// A message ends, if it has not before.
+    /// A message that is not whole ends, if it has not before.
     pub(super) fn end_message(&mut self, number: u64, outcome: Outcome, sink: &mut Sink<'_>) {
         let ticket = Ticket { socket: self.key, number };
         let Some(message) = self.message_mut(number) else { return };
@@ -286,13 +361,10 @@ impl<S> Connection<S> {
         }
         message.state = State::Ended;
         let is_over = message.is_over();
-        let whole = outcome == Outcome::Whole;
-        sink.counters.whole += u64::from(whole);
-        sink.counters.not_whole += u64::from(!whole);
-        sink.events.push_back(Event::Ended(ticket, outcome));
+        sink.ended(ticket, outcome);
         if is_over {
             self.release(number, sink);
-            self.drop_front();
+            self.drop_front(sink);
         }
     }
 
@@ -318,71 +390,68 @@ impl<S> Connection<S> {
 
     /// A request that carried these messages is over: its memory is free as far as it is concerned.
     pub(super) fn let_go(&mut self, first: u64, span: u64, sink: &mut Sink<'_>) {
-        for number in first..first + span {
-            if let Some(message) = self.message_mut(number).filter(|m| m.holds > 0) {
-                message.holds -= 1;
-                if message.is_over() {
-                    self.release(number, sink);
-                }
+        for (_, message) in self.numbered_mut(first, span) {
+            message.holds = message.holds.saturating_sub(1);
+        }
+        self.requests -= 1;
+        self.drop_front(sink);
+        // what is over behind one that is not
+        for number in first.max(self.base)..first + span {
+            if self.message(number).is_over() {
+                self.release(number, sink);
             }
         }
-        self.drop_front();
-        self.requests -= 1;
     }
 
     /// Takes a message back that no request has carried: what it would have lent.
-    pub(super) fn withdraw(&mut self, number: u64, arena: &mut Arena) -> Option<Vec<Payload>> {
+    pub(super) fn withdraw(&mut self, number: u64, sink: &mut Sink<'_>) -> Option<Vec<Payload>> {
         let message = self.message_mut(number)?;
         if message.state != State::Queued || message.holds > 0 || message.sent_bytes > 0 {
             return None;
         }
         message.state = State::Withdrawn;
-        let payloads = self.take_memory(number, arena).collect();
-        self.drop_front();
+        let mut payloads = Vec::new();
+        for index in self.pieces_at(number) {
+            let piece = self.pieces[index].take();
+            self.lent_bytes -= piece.lent_bytes();
+            sink.counters.lent_bytes -= piece.lent_bytes();
+            payloads.extend(piece.free(sink.arena));
+        }
+        self.drop_front(sink);
         Some(payloads)
     }
 
     /// Gives the memory of a message back, which is over.
-    #[inline]
     fn release(&mut self, number: u64, sink: &mut Sink<'_>) {
         let ticket = Ticket { socket: self.key, number };
-        for payload in self.take_memory(number, sink.arena) {
-            sink.counters.lent_bytes -= payload.bytes().len() as u64;
-            sink.events.push_back(Event::Released(ticket, payload));
+        for index in self.pieces_at(number) {
+            self.lent_bytes -= sink.released(ticket, self.pieces[index].take());
         }
     }
 
-    /// Frees the pieces of a message: what was lent, in order.
-    fn take_memory(&mut self, number: u64, arena: &mut Arena) -> impl Iterator<Item = Payload> {
-        let (first, count) = self.pieces_at(number);
-        let Connection { pieces, lent_bytes, .. } = self;
-        pieces.range_mut(first..first + count).filter_map(|piece| {
-            match std::mem::replace(&mut piece.memory, Held::Nothing) {
-                Held::Slot(slot) => arena.unstage(slot),
-                Held::Lent(payload) => {
-                    *lent_bytes -= payload.bytes().len() as u64;
-                    return Some(payload);
-                }
-                Held::Staged(_) | Held::Nothing => {}
-            }
-            None
-        })
+    /// Where among `pieces` those of a message are.
+    fn pieces_at(&self, number: u64) -> Range<usize> {
+        let message = self.message(number);
+        let first = (message.first_piece - self.pieces_base) as usize;
+        first..first + usize::from(message.pieces)
     }
 
-    fn pieces_at(&self, number: u64) -> (usize, usize) {
-        let message = &self.messages[(number - self.base) as usize];
-        ((message.first_piece - self.pieces_base) as usize, message.pieces.into())
-    }
-
-    fn drop_front(&mut self) {
+    /// Forgets what is over at the front; memory that was not given back yet is now.
+    fn drop_front(&mut self, sink: &mut Sink<'_>) {
         while let Some(message) = self.messages.front() {
             if !message.is_over() && message.state != State::Withdrawn {
                 break;
             }
-            let pieces = message.pieces;
+            let ticket = Ticket { socket: self.key, number: self.base };
+            let (pieces, has_address) = (message.pieces, message.has_address);
             // one by one: a message has few
             for _ in 0..pieces {
-                self.pieces.pop_front();
+                if let Some(piece) = self.pieces.pop_front() {
+                    self.lent_bytes -= sink.released(ticket, piece);
+                }
+            }
+            if has_address {
+                self.addresses.pop_front();
             }
             self.pieces_base += u64::from(pieces);
             self.messages.pop_front();
@@ -406,6 +475,21 @@ impl<S> Connection<S> {
         &self.messages[(number - self.base) as usize]
     }
 
+    /// So many messages from `first` on, those that are there, with their numbers.
+    #[inline]
+    fn numbered_mut(&mut self, first: u64, span: u64) -> impl Iterator<Item = (u64, &mut Message)> {
+        let first = first.max(self.base);
+        let at = ((first - self.base) as usize).min(self.messages.len());
+        let end = at.saturating_add(span as usize).min(self.messages.len());
+        (first..).zip(self.messages.range_mut(at..end))
+    }
+
+    /// The messages from `first` on with their numbers.
+    #[inline]
+    pub(super) fn numbered(&self, first: u64) -> impl Iterator<Item = (u64, &Message)> {
+        (first..).zip(self.messages.range((first - self.base) as usize..))
+    }
+
     fn message_mut(&mut self, number: u64) -> Option<&mut Message> {
         let index = number.checked_sub(self.base)?;
         self.messages.get_mut(usize::try_from(index).ok()?)
@@ -423,16 +507,12 @@ impl<S> Connection<S> {
             if message.state != State::Ended {
                 self.end_message(number, Outcome::Lost, sink);
             }
-            let (first, count) = self.pieces_at(number);
-            for index in first..first + count {
-                match std::mem::replace(&mut self.pieces[index].memory, Held::Nothing) {
-                    Held::Lent(payload) => {
-                        sink.counters.lent_bytes -= payload.bytes().len() as u64;
-                        leaked += payload.lose();
-                    }
-                    Held::Staged(lease) => lease.lose(),
-                    // a slot that is not given back is not used again
-                    Held::Slot(_) | Held::Nothing => {}
+            for index in self.pieces_at(number) {
+                let piece = &mut self.pieces[index];
+                sink.counters.lent_bytes -= piece.lent_bytes();
+                // a slot that is not given back is not used again
+                if let Held::Memory(payload) = std::mem::replace(&mut piece.memory, Held::Nothing) {
+                    leaked += payload.lose();
                 }
             }
         }

@@ -72,7 +72,7 @@ impl<K: Kernel> Sender<K> {
                 // where there is nothing to reset, what is lent comes back when the kernel sees fit
                 let _ = self.kernel.reset(socket);
             }
-            self.events.push_back(Event::Overdue(key));
+            self.events.push(Event::Overdue(key));
             self.abort(key);
         }
     }
@@ -87,7 +87,7 @@ impl<K: Kernel> Sender<K> {
             unfinished,
             lent_bytes,
             leaked_bytes: self.counters.leaked_bytes,
-            events: std::mem::take(&mut self.events).into(),
+            events: std::iter::from_fn(|| self.events.pop()).collect(),
             counters: self.counters,
         }
     }

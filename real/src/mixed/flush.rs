@@ -123,7 +123,9 @@ impl<K: Kernel> Sender<K> {
         let at = self.requests.write_header(place, batch.to, batch.segment_bytes);
         let request = Request {
             connection: index as u32,
-            batch,
+            messages: batch.messages as u32,
+            first: batch.first,
+            span: batch.span,
             is_zero_copy: way.is_zero_copy(),
             begins_alone,
             has_result: false,

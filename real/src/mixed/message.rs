@@ -10,9 +10,9 @@ use super::payload::Payload;
 use super::sender::Sender;
 
 /// The most pieces of a message.
-const PIECES_MAX: usize = 64;
+const PIECES_MAX: u16 = 64;
 /// The most bytes of a message; more than any one request takes.
-const BYTES_MAX: u64 = u32::MAX as u64;
+pub(super) const BYTES_MAX: u64 = u32::MAX as u64;
 
 /// A message that is being written. Dropped before it is queued, it is as if it had never been begun.
 #[must_use = "a message is sent only once it is queued"]
@@ -64,13 +64,14 @@ impl<'s, K: Kernel> Message<'s, K> {
         } else {
             arena.lease(bytes.len()).map(|mut lease| {
                 lease.copy_from_slice(bytes);
-                (lease.addr(), Held::Staged(lease))
+                (lease.addr(), Held::Memory(Payload::Lease(lease)))
             })
         };
         match staged {
             Some((addr, memory)) => {
                 self.sender.counters.staged_bytes += bytes.len() as u64;
-                self.add(index, Piece { addr, len_bytes: bytes.len(), in_arena: true, memory });
+                let len_bytes = bytes.len() as u32;
+                self.add(index, Piece { addr, len_bytes, in_arena: true, is_copied: true, memory });
             }
             None => self.connection = Err(self.refusal(index, Refusal::Full)),
         }
@@ -79,7 +80,7 @@ impl<'s, K: Kernel> Message<'s, K> {
     /// As `lend`.
     #[inline]
     pub(super) fn add_lent(&mut self, mut payload: Payload) {
-        let len_bytes = payload.bytes().len();
+        let len_bytes = payload.len_bytes();
         let Some(index) = self.room_for(len_bytes) else {
             self.refused.push(payload);
             return;
@@ -92,22 +93,22 @@ impl<'s, K: Kernel> Message<'s, K> {
         let in_arena = payload.is_of(&self.sender.arena);
         self.sender.counters.lent_bytes += len_bytes as u64;
         let before = if in_arena { self.put_before(index, &mut payload) } else { None };
-        let (start, header_bytes) = before.unwrap_or((payload.addr(), 0));
-        let (addr, memory) = (start, Held::Lent(payload));
-        self.add(index, Piece { addr, len_bytes: header_bytes + len_bytes, in_arena, memory });
+        let (addr, header_bytes) = before.unwrap_or((payload.addr(), 0));
+        let (len_bytes, memory) = (header_bytes + len_bytes as u32, Held::Memory(payload));
+        self.add(index, Piece { addr, len_bytes, in_arena, is_copied: false, memory });
     }
 
     /// Puts the header that was copied last right before a payload that has room for it: where it begins, and
     /// its bytes.
-    fn put_before(&mut self, index: usize, payload: &mut Payload) -> Option<(*const u8, usize)> {
+    fn put_before(&mut self, index: usize, payload: &mut Payload) -> Option<(*const u8, u32)> {
         let Payload::Lease(lease) = payload else { return None };
         let Sender { arena, connections, .. } = &mut *self.sender;
         let connection = connections.get_mut(index)?.as_mut()?;
         let (slot, len_bytes) = connection.unfinished_slot()?;
-        let addr = lease.put_before(arena.staged(slot, len_bytes))?;
-        connection.take_piece();
+        let addr = lease.put_before(arena.staged(slot, len_bytes as usize))?;
+        connection.drop_slot();
         arena.unstage(slot);
-        self.len_bytes -= len_bytes as u64;
+        self.len_bytes -= u64::from(len_bytes);
         Some((addr, len_bytes))
     }
 
@@ -138,7 +139,7 @@ impl<'s, K: Kernel> Message<'s, K> {
         let index = self.connection.ok()?;
         let connection = self.sender.connection_mut(index)?;
         let long = self.len_bytes + len_bytes as u64 > BYTES_MAX;
-        if long || connection.unfinished_pieces() == PIECES_MAX {
+        if long || connection.unfinished == PIECES_MAX {
             self.connection = Err(self.refusal(index, Refusal::Unsendable));
             return None;
         }
@@ -148,7 +149,7 @@ impl<'s, K: Kernel> Message<'s, K> {
     #[inline]
     fn add(&mut self, index: usize, piece: Piece) {
         if let Some(connection) = self.sender.connection_mut(index) {
-            self.len_bytes += piece.len_bytes as u64;
+            self.len_bytes += u64::from(piece.len_bytes);
             connection.add_piece(piece);
         }
     }
@@ -163,7 +164,7 @@ impl<'s, K: Kernel> Message<'s, K> {
     #[inline]
     fn roll_back(&mut self) {
         if let Ok(index) = self.connection
-            && self.sender.connection_mut(index).is_some_and(|c| c.unfinished_pieces() > 0)
+            && self.sender.connection_mut(index).is_some_and(|c| c.unfinished > 0)
         {
             self.sender.take_unfinished(index);
         }

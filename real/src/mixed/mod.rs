@@ -33,7 +33,7 @@
 //!
 //! * `arena` leases memory, `payload` is what can be lent;
 //! * `message` writes a message, `sender` is what a caller calls, `policy` its choices as data, `outcome`
-//!   what it tells;
+//!   what it tells, `events` what of it was not taken yet;
 //! * `connection` knows the messages of one socket, `batch` which of them go together, `ways` how, `requests`
 //!   what is with the kernel; `flush` hands over, `completions` takes results, `ending` gives up;
 //! * `kernel` is what it needs of a kernel: `own_ring` is one, `guest` a ring of the caller's, `simulated` the
@@ -47,6 +47,7 @@ mod batch;
 mod completions;
 mod connection;
 mod ending;
+mod events;
 mod flush;
 mod guest;
 mod kernel;

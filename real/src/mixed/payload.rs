@@ -97,12 +97,25 @@ impl Payload {
         }
     }
 
+    /// How many they are.
+    #[inline]
+    pub(super) fn len_bytes(&self) -> usize {
+        match self {
+            Payload::Lease(lease) => lease.len_bytes(),
+            Payload::Shared(shared) => shared.lease().len_bytes(),
+            Payload::Vec(bytes) => bytes.len(),
+            Payload::Arc(bytes) => bytes.len(),
+            Payload::Static(bytes) => bytes.len(),
+        }
+    }
+
     /// Where the bytes are; they stay there while the payload is moved about.
+    #[inline]
     pub(super) fn addr(&self) -> *const u8 {
         match self {
             // not through a reference: the bytes are nobody's to borrow while they are lent
             Payload::Lease(lease) => lease.addr(),
-            Payload::Shared(shared) => shared.0.addr(),
+            Payload::Shared(shared) => shared.lease().addr(),
             Payload::Vec(bytes) => bytes.as_ptr(),
             Payload::Arc(bytes) => bytes.as_ptr(),
             Payload::Static(bytes) => bytes.as_ptr(),
@@ -112,10 +125,10 @@ impl Payload {
     /// Keeps the bytes where they are for ever, since nobody knows when the kernel lets go of them. How many
     /// bytes of the caller's own that leaks.
     pub(super) fn lose(self) -> u64 {
-        let len_bytes = self.bytes().len() as u64;
+        let len_bytes = self.len_bytes() as u64;
         match self {
             Payload::Lease(lease) => lease.lose(),
-            Payload::Shared(shared) => shared.0.lose(),
+            Payload::Shared(shared) => shared.lose(),
             Payload::Static(_) => {}
             Payload::Vec(_) | Payload::Arc(_) => {
                 std::mem::forget(self);
@@ -126,16 +139,21 @@ impl Payload {
     }
 
     /// Whether the bytes lie in `arena`.
+    #[inline]
     pub(super) fn is_of(&self, arena: &Arena) -> bool {
         match self {
             Payload::Lease(lease) => arena.owns(lease),
-            Payload::Shared(shared) => arena.owns(&shared.0),
+            Payload::Shared(shared) => arena.owns(shared.lease()),
             Payload::Vec(_) | Payload::Arc(_) | Payload::Static(_) => false,
         }
     }
 }
 
+// A payload moves four times from the caller and back; more than this is more than its bytes are worth.
+const _: () = assert!(size_of::<Payload>() == 32);
+
 impl From<Lease> for Payload {
+    #[inline]
     fn from(lease: Lease) -> Payload {
         Payload::Lease(lease)
     }

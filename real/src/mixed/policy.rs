@@ -58,6 +58,16 @@ pub struct CopiedPolicy {
     pub copies: u32,
 }
 
+impl Policy {
+    /// Whether `len_bytes` more may be lent where so much is on the socket and on all of them. One payload
+    /// that is above a bound alone is taken when nothing else is there.
+    #[inline]
+    pub(super) fn may_lend(&self, len_bytes: u64, on_socket: u64, on_all: u64) -> bool {
+        let within = |lent: u64, most: u64| lent == 0 || lent + len_bytes <= most;
+        within(on_all, self.lent_bytes_max) && within(on_socket, self.socket_lent_bytes_max)
+    }
+}
+
 impl Thresholds {
     /// Whether a request of so many messages and bytes is worth zero copy.
     pub fn allow(&self, messages: usize, bytes: u64) -> bool {

@@ -4,7 +4,6 @@ use std::mem::zeroed;
 use std::net::SocketAddr;
 use std::ptr::{self, NonNull};
 
-use super::batch::Batch;
 use super::ways::Targets;
 
 /// What an entry points to. It has an address of its own, since the kernel may read it.
@@ -31,7 +30,12 @@ const CONTROL_SPACE: usize = size_of::<Control>();
 pub(super) struct Request {
     /// The connection, by index.
     pub(super) connection: u32,
-    pub(super) batch: Batch,
+    /// Messages that it really carries.
+    pub(super) messages: u32,
+    /// The first of them.
+    pub(super) first: u64,
+    /// Numbers from `first` on, withdrawn ones among them.
+    pub(super) span: u64,
     pub(super) is_zero_copy: bool,
     /// Nothing was lent on its connection when it was made, so what its notification says is its own.
     pub(super) begins_alone: bool,

@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use uringspec_model::cqe::Errno;
 
 use super::arena::{Arena, Lease};
-use super::connection::{Connection, Held, Sink};
+use super::connection::{Connection, Held, Piece, Sink};
+use super::events::Events;
 use super::kernel::Kernel;
 use super::memory::ForkMark;
-use super::message::Message;
+use super::message::{BYTES_MAX, Message};
 use super::outcome::{Counters, Event, Refusal, Refused, SocketKey, Ticket};
 use super::payload::Payload;
 use super::policy::Policy;
@@ -33,7 +34,7 @@ pub struct Sender<K: Kernel> {
     pub(super) requests: Requests,
     /// Connections with messages that can be handed over, the one whose turn it is first.
     pub(super) ready: VecDeque<u32>,
-    pub(super) events: VecDeque<Event>,
+    pub(super) events: Events,
     pub(super) counters: Counters,
     pub(super) policy: Policy,
     pub(super) ways: Ways,
@@ -68,7 +69,7 @@ impl<K: Kernel> Sender<K> {
             generations: Vec::new(),
             requests: Requests::new(),
             ready: VecDeque::new(),
-            events: VecDeque::new(),
+            events: Events::new(),
             counters: Counters::default(),
             policy,
             buffer,
@@ -140,6 +141,36 @@ impl<K: Kernel> Sender<K> {
         Message::begin(self, index)
     }
 
+    /// Queues a header and a payload that has room for it as one range; they come back where that cannot be
+    /// done. It does what `Message` does, of which this is by far the most frequent kind, without its steps.
+    #[inline]
+    fn send_range(&mut self, key: SocketKey, header: &[u8], payload: Payload) -> Result<Ticket, Payload> {
+        let Payload::Lease(mut lease) = payload else { return Err(payload) };
+        let Some(Some(connection)) = self.connections.get_mut(key.index as usize) else {
+            return Err(Payload::Lease(lease));
+        };
+        let lent_bytes = lease.len_bytes() as u64;
+        let len_bytes = header.len() as u64 + lent_bytes;
+        let is_open = connection.key == key && !connection.has_ended && connection.unfinished == 0;
+        let has_room = connection.len() < self.policy.socket_messages_max
+            && self.policy.may_lend(lent_bytes, connection.lent_bytes, self.counters.lent_bytes);
+        let is_sendable = lent_bytes > 0 && len_bytes <= BYTES_MAX && self.arena.owns(&lease);
+        let is_fine = is_open && has_room && is_sendable && self.gone.is_none() && !self.mark.is_fork();
+        let addr = if is_fine { lease.put_before(header) } else { None };
+        let Some(addr) = addr else { return Err(Payload::Lease(lease)) };
+        self.counters.staged_bytes += header.len() as u64;
+        self.counters.lent_bytes += lent_bytes;
+        self.counters.messages += 1;
+        let memory = Held::Memory(Payload::Lease(lease));
+        let piece = Piece { addr, len_bytes: len_bytes as u32, in_arena: true, is_copied: false, memory };
+        connection.add_piece(piece);
+        let number = connection.finish_message(len_bytes, None);
+        if !connection.is_ready {
+            self.make_ready(key.index as usize);
+        }
+        Ok(Ticket { socket: key, number })
+    }
+
     /// Queues a header, which is the caller's again at once, with a payload, which is lent.
     pub fn send(
         &mut self,
@@ -147,25 +178,27 @@ impl<K: Kernel> Sender<K> {
         header: &[u8],
         payload: impl Into<Payload>,
     ) -> Result<Ticket, Refused> {
-        let mut message = self.message(key);
-        message.add_copied(header);
-        message.add_lent(payload.into());
-        message.queue()
+        self.send_range(key, header, payload.into()).or_else(|payload| {
+            let mut message = self.message(key);
+            message.add_copied(header);
+            message.add_lent(payload);
+            message.queue()
+        })
     }
 
     /// Takes a message back that was not handed over yet: what it would have lent, in order.
     pub fn withdraw(&mut self, ticket: Ticket) -> Option<Vec<Payload>> {
         let index = self.index_of(ticket.socket)?;
-        let connection = self.connections[index].as_mut()?;
-        let payloads = connection.withdraw(ticket.number, &mut self.arena)?;
-        self.counters.lent_bytes -= payloads.iter().map(|p| p.bytes().len() as u64).sum::<u64>();
+        let payloads =
+            self.with_sink(index, |connection, sink| connection.withdraw(ticket.number, sink))??;
         self.forget_if_over(index);
         Some(payloads)
     }
 
     /// What happened next, in order.
+    #[inline]
     pub fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop()
     }
 
     /// What was counted.
@@ -222,33 +255,18 @@ impl<K: Kernel> Sender<K> {
         connection.is_some_and(|c| c.len() >= self.policy.socket_messages_max)
     }
 
-    /// Whether so many bytes more may be lent on a socket. One payload that is above the bounds alone is
-    /// taken when nothing else is there.
+    /// Whether so many bytes more may be lent on a socket.
     pub(super) fn may_lend(&self, index: usize, len_bytes: u64) -> bool {
-        let within = |lent: u64, most: u64| lent == 0 || lent + len_bytes <= most;
         let on_socket = self.connections[index].as_ref().map_or(0, |c| c.lent_bytes);
-        within(self.counters.lent_bytes, self.policy.lent_bytes_max)
-            && within(on_socket, self.policy.socket_lent_bytes_max)
+        self.policy.may_lend(len_bytes, on_socket, self.counters.lent_bytes)
     }
 
     /// Takes back the pieces of a message that is not queued yet: what it would have lent, in order.
     pub(super) fn take_unfinished(&mut self, index: usize) -> Vec<Payload> {
-        let mut payloads = Vec::new();
-        let Some(connection) = self.connections.get_mut(index).and_then(Option::as_mut) else {
-            return payloads;
-        };
-        while connection.unfinished_pieces() > 0 {
-            let Some(piece) = connection.take_piece() else { break };
-            match piece.memory {
-                Held::Slot(slot) => self.arena.unstage(slot),
-                Held::Lent(payload) => {
-                    self.counters.lent_bytes -= payload.bytes().len() as u64;
-                    payloads.push(payload);
-                }
-                Held::Staged(_) | Held::Nothing => {}
-            }
-        }
-        payloads.reverse();
+        let payloads = self
+            .with_sink(index, |connection, sink| connection.take_unfinished(sink.arena))
+            .unwrap_or_default();
+        self.counters.lent_bytes -= payloads.iter().map(|payload| payload.len_bytes() as u64).sum::<u64>();
         payloads
     }
 
@@ -257,8 +275,11 @@ impl<K: Kernel> Sender<K> {
         let connection = self.connections[index].as_mut().expect("a message borrows its sender");
         let number = connection.finish_message(len_bytes, to);
         let socket = connection.key;
+        let is_ready = connection.is_ready;
         self.counters.messages += 1;
-        self.make_ready(index);
+        if !is_ready {
+            self.make_ready(index);
+        }
         Ticket { socket, number }
     }
 
