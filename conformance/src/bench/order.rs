@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
 use serde::{Deserialize, Serialize};
-use uringspec_real::bench::{Bench, Cell, Counts, Lane, Plan, Series, Source, Strategy};
+use uringspec_real::bench::{Bench, Cell, Counts, Failure, Lane, Plan, Series, Source, Strategy};
 
 use super::plan::Planned;
 
@@ -33,6 +33,8 @@ struct OrderedCell {
 pub enum Told {
     /// A cell, by its place in the order, was measured.
     Cell(usize, Vec<ToldSeries>),
+    /// What a cell needs is not to be had here.
+    Lacking(usize, String),
     /// A cell could not be measured.
     Failed(usize, String),
     /// The lane is not to be had here.
@@ -104,8 +106,9 @@ pub fn serve(order: &str) -> Result<(), String> {
         let cell = Cell { lens: lens.clone(), batch: *batch, source };
         match bench.measure(&cell, &strategies, &plan) {
             Ok(all) => tell(&Told::Cell(index, all.iter().map(ToldSeries::of).collect()))?,
+            Err(Failure::Skip(skip)) => tell(&Told::Lacking(index, skip.to_string()))?,
             // whatever was under way still is, so nothing that follows would be right
-            Err(error) => return tell(&Told::Failed(index, error.to_string())),
+            Err(Failure::Broken(error)) => return tell(&Told::Failed(index, error.to_string())),
         }
     }
     Ok(())

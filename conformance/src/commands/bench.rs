@@ -1,5 +1,6 @@
 //! `uringspec bench mixed`: what a mixed send costs on this machine, beside other ways to send the same.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -187,7 +188,16 @@ fn measure(args: &Mixed, out: &mut Output) -> u8 {
         }
         let order = Order::new(*lane, cells, &strategies, &plan);
         match on_lane(&order, cells, &is_over, &mut judged, out) {
-            Ok(()) => {}
+            Ok(lacking) => {
+                for (why, count) in lacking {
+                    complain(&format!(
+                        "{}: {count} of {} cells are skipped: {why}",
+                        lane.name(),
+                        cells.len()
+                    ));
+                    skipped += count;
+                }
+            }
             Err(Ended::Skip(why)) => {
                 complain(&format!("{} is skipped: {why}", lane.name()));
                 skipped += 1;
@@ -226,19 +236,20 @@ enum Ended {
     Broken(String),
 }
 
-/// Measures a lane in a process of its own.
+/// Measures a lane in a process of its own: how many cells were skipped, by the reasons.
 fn on_lane(
     order: &Order,
     cells: &[Planned],
     is_over: &dyn Fn() -> bool,
     judged: &mut Vec<Judged>,
     out: &mut Output,
-) -> Result<(), Ended> {
+) -> Result<BTreeMap<String, usize>, Ended> {
     let broken = |error: std::io::Error| Ended::Broken(error.to_string());
     let mut command = Command::new(std::env::current_exe().map_err(broken)?);
     command.args(["bench", "lane"]);
     let (mut child, told) = order.start(&mut command).map_err(broken)?;
     let mut next = 0;
+    let mut lacking = BTreeMap::new();
     let ended = loop {
         if let Some(planned) = cells.get(next) {
             out.progress(&format!("{} of {}: {planned}", next + 1, cells.len()));
@@ -255,14 +266,18 @@ fn on_lane(
                 lines(&cell, out);
                 judged.push(cell);
             }
+            Ok(Told::Lacking(index, why)) => {
+                next = index + 1;
+                *lacking.entry(why).or_default() += 1;
+            }
             Ok(Told::Failed(index, why)) => {
                 let cell = cells.get(index).map_or_else(String::new, ToString::to_string);
                 break Err(Ended::Broken(format!("{cell}: {why}")));
             }
             Ok(Told::Skip(why)) => break Err(Ended::Skip(why)),
             Err(RecvTimeoutError::Timeout) if !is_over() => {}
-            Err(RecvTimeoutError::Timeout) => break Ok(()),
-            Err(RecvTimeoutError::Disconnected) if next == cells.len() || is_over() => break Ok(()),
+            Err(RecvTimeoutError::Timeout) => break Ok(lacking),
+            Err(RecvTimeoutError::Disconnected) if next == cells.len() || is_over() => break Ok(lacking),
             Err(RecvTimeoutError::Disconnected) => {
                 break Err(Ended::Broken(format!("the process of a lane ended in {}", cells[next])));
             }

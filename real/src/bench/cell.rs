@@ -21,6 +21,32 @@ pub struct Plan {
     pub messages: Option<u64>,
 }
 
+/// Why a cell was not measured.
+#[derive(Debug)]
+pub enum Failure {
+    /// What it needs is not to be had here. Nothing is under way: other cells may be measured.
+    Skip(Skip),
+    /// It went wrong; whatever was under way still is.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Broken(error)
+    }
+}
+
+/// An error of what a cell is measured with.
+fn of_setup(error: io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::ENOMEM) => Failure::Skip(Skip::Missing(
+            "memory that may be locked, for rings and what is sent from: raise RLIMIT_MEMLOCK (ulimit -l)"
+                .into(),
+        )),
+        _ => Failure::Broken(error),
+    }
+}
+
 /// A lane that is ready to be measured.
 pub struct Bench {
     road: Road,
@@ -55,11 +81,16 @@ impl Bench {
     /// Strategies take turns, in rounds. The sender has a slice at the beginning of a round and one in the
     /// middle; each strategy's is paired with the nearer of them, the sender's own are the pair against
     /// itself. Every other round goes backwards, so that what drifts favours nobody.
-    pub fn measure(&mut self, cell: &Cell, strategies: &[Strategy], plan: &Plan) -> io::Result<Vec<Series>> {
+    pub fn measure(
+        &mut self,
+        cell: &Cell,
+        strategies: &[Strategy],
+        plan: &Plan,
+    ) -> Result<Vec<Series>, Failure> {
         if !cell.batch.is_power_of_two() || cell.batch > BATCH_MAX || !cell.lens.len().is_power_of_two() {
-            return Err(io::Error::other("the messages of a flush are a power of two, at most 64"));
+            return Err(io::Error::other("the messages of a flush are a power of two, at most 64").into());
         }
-        let mut ways = Ways::new(cell, &self.road)?;
+        let mut ways = Ways::new(cell, &self.road).map_err(of_setup)?;
         // a slice has whole flushes, and whole rounds of the lengths
         let whole = cell.batch.max(cell.lens.len()) as u64;
         let messages = match plan.messages {

@@ -25,7 +25,7 @@ mod ring;
 mod source;
 
 pub use allocations::Counting;
-pub use cell::{Bench, Plan};
+pub use cell::{Bench, Failure, Plan};
 
 /// Bytes of a message's header.
 pub const HEADER_BYTES: usize = 24;

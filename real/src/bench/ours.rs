@@ -31,7 +31,7 @@ impl Ours {
         let ring = LocalRing::new(256, HEADERS as u32)?;
         let mut sender = Sender::new(ring, cell.arena()?, policy)?;
         if !sender.is_registered() {
-            return Err(io::Error::other("memory cannot be registered: raise RLIMIT_MEMLOCK (ulimit -l)"));
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
         let key = sender.add(road.near.try_clone()?)?;
         let pool = Pool::lease(cell, &mut sender)?;
