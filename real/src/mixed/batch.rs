@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::connection::{Connection, Message, Piece, State};
+use super::connection::{Connection, Message, State};
+use super::piece::Piece;
 
 /// What one request carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use super::events::Events;
 use super::kernel::SocketTraits;
 use super::outcome::{Counters, Event, Outcome, SocketKey, Ticket};
 use super::payload::Payload;
+use super::piece::{Held, Piece};
 
 /// One socket and what is sent on it.
 pub(super) struct Connection<S> {
@@ -89,57 +90,6 @@ pub(super) enum State {
     Handed,
     Ended,
     Withdrawn,
-}
-
-/// A piece of a message.
-pub(super) struct Piece {
-    pub(super) addr: *const u8,
-    pub(super) len_bytes: u32,
-    pub(super) in_arena: bool,
-    /// Its bytes were copied: nobody wants its memory back.
-    pub(super) is_copied: bool,
-    pub(super) memory: Held,
-}
-
-impl Piece {
-    /// Bytes of it that are lent; a header that was put right before a payload is not.
-    #[inline]
-    pub(super) fn lent_bytes(&self) -> u64 {
-        match &self.memory {
-            Held::Memory(payload) if !self.is_copied => payload.len_bytes() as u64,
-            Held::Memory(_) | Held::Slot(_) | Held::Nothing => 0,
-        }
-    }
-
-    /// What it was, and nothing from now on: its place is kept among the others.
-    fn take(&mut self) -> Piece {
-        let memory = std::mem::replace(&mut self.memory, Held::Nothing);
-        Piece { memory, ..*self }
-    }
-
-    /// Gives its memory back: what was lent.
-    #[inline]
-    fn free(self, arena: &mut Arena) -> Option<Payload> {
-        match self.memory {
-            Held::Memory(payload) if !self.is_copied => return Some(payload),
-            Held::Slot(slot) => arena.unstage(slot),
-            Held::Memory(_) | Held::Nothing => {}
-        }
-        None
-    }
-}
-
-// SAFETY: the address is that of bytes which `memory` keeps where they are; slots belong to the arena that the
-// connection's sender owns, and leases and payloads may go to another thread.
-unsafe impl Send for Piece {}
-
-/// What keeps the bytes of a piece where they are.
-pub(super) enum Held {
-    Slot(u32),
-    /// What was lent, or a lease for a copied piece that is too long for a slot.
-    Memory(Payload),
-    /// It was given back.
-    Nothing,
 }
 
 /// Where what is over goes.

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use super::arena::SLOT_BYTES;
-use super::connection::{Held, Piece};
 use super::kernel::Kernel;
 use super::outcome::{Refusal, Refused, Ticket};
 use super::payload::Payload;
+use super::piece::{Held, Piece};
 use super::sender::Sender;
 
 /// The most pieces of a message.

@@ -34,8 +34,8 @@
 //! * `arena` leases memory, `payload` is what can be lent;
 //! * `message` writes a message, `sender` is what a caller calls, `policy` its choices as data, `outcome`
 //!   what it tells, `events` what of it was not taken yet;
-//! * `connection` knows the messages of one socket, `batch` which of them go together, `ways` how, `requests`
-//!   what is with the kernel; `flush` hands over, `completions` takes results, `ending` gives up;
+//! * `connection` knows the messages of one socket, `piece` what they are made of, `batch` which of them go
+//!   together, `ways` how, `requests` what is with the kernel; `flush` hands over, `completions` takes results, `ending` gives up;
 //! * `kernel` is what it needs of a kernel: `own_ring` is one, `guest` a ring of the caller's, `simulated` the
 //!   model, with trouble on demand, `recorded` any of them, written down (`translation` gives what is sent
 //!   addresses of its own);
@@ -56,6 +56,7 @@ mod message;
 mod outcome;
 mod own_ring;
 mod payload;
+mod piece;
 mod policy;
 mod recorded;
 mod requests;

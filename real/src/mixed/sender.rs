@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use uringspec_model::cqe::Errno;
 
 use super::arena::{Arena, Lease};
-use super::connection::{Connection, Held, Piece, Sink};
+use super::connection::{Connection, Sink};
 use super::events::Events;
 use super::kernel::Kernel;
 use super::memory::ForkMark;
 use super::message::{BYTES_MAX, Message};
 use super::outcome::{Counters, Event, Refusal, Refused, SocketKey, Ticket};
 use super::payload::Payload;
+use super::piece::{Held, Piece};
 use super::policy::Policy;
 use super::requests::Requests;
 use super::ways::Ways;
