@@ -33,6 +33,8 @@ use drafts::{Subject, subjects};
 
 /// Programs of a property, unless more are asked for.
 const CASES: u32 = 128;
+/// Programs of the law *self*, which costs little and finds most.
+const CASES_OF_SELF: u32 = 1024;
 
 /// What holds of a trace of a program, whoever made it.
 type Holds = fn(&Program, &Trace) -> Result<(), String>;
@@ -65,7 +67,11 @@ where
     let usual = Config::default();
     let chosen = |name: &str| env::var_os(name).is_some();
     let config = Config {
-        cases: if chosen("PROPTEST_CASES") { usual.cases } else { CASES },
+        cases: match name {
+            _ if chosen("PROPTEST_CASES") => usual.cases,
+            "self" => CASES_OF_SELF,
+            _ => CASES,
+        },
         rng_seed: if chosen("PROPTEST_RNG_SEED") { usual.rng_seed } else { RngSeed::Fixed(1) },
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(file))),
         ..usual
