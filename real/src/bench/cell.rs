@@ -43,7 +43,8 @@ fn of_setup(error: io::Error) -> Failure {
             "memory that may be locked, for rings and what is sent from: raise RLIMIT_MEMLOCK (ulimit -l)"
                 .into(),
         )),
-        _ => Failure::Broken(error),
+        // what a ring says that cannot be made here
+        _ => error.downcast::<Skip>().map_or_else(Failure::Broken, Failure::Skip),
     }
 }
 

@@ -52,7 +52,7 @@ impl OwnRing {
 
     /// Tries the ways to set a ring up, the best first; old kernels know only the last.
     fn build(ways: &[io_uring::Builder], entries: u32, requests_max: u32) -> io::Result<OwnRing> {
-        let profile = probe().map_err(|skip| io::Error::other(skip.to_string()))?;
+        let profile = probe().map_err(io::Error::other)?;
         let cq_entries = requests_max.saturating_mul(2).max(entries).clamp(2, 65536);
         let mut refused = io::Error::from_raw_os_error(libc::ENOSYS);
         for way in ways {
