@@ -271,10 +271,13 @@ impl World<'_> {
         let writer = request.socket.and_then(|socket| self.stream(socket)?.writer(id));
         let (read, ended) = writer.map_or((0, None), |w| (w.read, w.closed.then_some(w.accepted)));
         let stopped = !request.may.errors.is_empty() || request.canceller.is_some() || request.is_found;
+        let short = request.hard && request.retries && self.may_be_cancelled(id, Res::Bytes(read.max(1)));
         let least = match request.hard {
             true if request.retries && !stopped => counts.most,
             // a short one would have cut the chain
             false if request.short_is_failure => request.len_bytes,
+            // a cancel may have found it waiting, and what it had taken then is its result
+            true if short => read.max(1),
             _ => counts.least.max(read),
         };
         let least = least.max(ended.map_or(0, |(least, _)| least));
@@ -286,8 +289,10 @@ impl World<'_> {
         if cancels {
             self.cancel_ended_unseen(id, Res::Bytes(0));
         }
-        // it went well, so no cancel ended it
-        self.target_ended(id, Res::Bytes(most));
+        // it went well, so no cancel ended it, unless its count tells
+        if !short {
+            self.target_ended(id, Res::Bytes(most));
+        }
         let request = self.request_mut(id);
         request.may.bytes = Some(Counts { least, most, ..counts });
         request.may.errors.clear();
@@ -296,7 +301,9 @@ impl World<'_> {
         (request.has_ended, request.is_found, request.is_missed) = (true, false, false);
         let socket = request.socket;
         // whoever cancels it from now on finds nothing
-        self.target_ended(id, Res::Bytes(least));
+        if !short {
+            self.target_ended(id, Res::Bytes(least));
+        }
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.took_at_least(id, least, most);
         }
