@@ -144,7 +144,9 @@ impl World<'_> {
         let socket = match self.find_socket(id, plan) {
             Some(Ok(socket)) => socket,
             Some(Err(mut may)) => {
-                if self.request(id).is_async && !plan.fixed_file {
+                let request = self.request(id);
+                let unseen = request.is_async || request.late || request.is_deferred;
+                if unseen && !plan.fixed_file {
                     self.request_mut(id).socket = socket_of(plan.fd).map(|(socket, _)| socket);
                 }
                 let found = may.errors.iter().all(|(error, _)| error.0 != errno::EBADF);

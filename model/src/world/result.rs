@@ -87,10 +87,10 @@ impl World<'_> {
             if reset {
                 self.hold_to(pending != Pending::No, Rule::SendResetOnce)?;
             }
-            // tried after the near end was shut down, and before the reset
+            // tried after the near end was shut down, and before the reset; a write tells of it later
             let request = self.request(id);
             let was_shut = self.state.ends[usize::from(socket.0)].shut > 0;
-            let earlier = was_shut && (request.is_async || request.late);
+            let earlier = was_shut && (request.is_async || request.late || request.is_write);
             if pipe && pending == Pending::Yes && !earlier {
                 let queued = self.queued_on(socket).map(|(other, _)| other);
                 let other = self.unsettled_on(socket).chain(queued).any(|other| other != id);
