@@ -83,13 +83,13 @@ impl Stream {
         let waiting = charge.fold(0, u64::saturating_add);
         let all_leave = !wire.careful && most <= edge && waiting <= self.room.leaves_bytes;
         let starts: Vec<u64> = (0..self.writers.len()).map(|i| self.places(i).0).collect();
-        let pushed = self.writers.iter().rposition(|w| !w.corked && w.is_settled());
+        let pushed: Vec<bool> = (0..self.writers.len()).map(|i| self.is_pushed(i)).collect();
         for (i, writer) in self.writers.iter_mut().enumerate().filter(|(_, w)| w.accepted.1 > 0) {
             // what another thread tries may have found another window
             if writer.holds == Holds::Surely && (starts[i] < edge || writer.loose) {
                 writer.holds = Holds::Maybe;
             }
-            if all_leave && writer.is_settled() && pushed.is_some_and(|last| i <= last) {
+            if all_leave && writer.is_settled() && pushed[i] {
                 writer.holds = Holds::No;
             }
         }
@@ -97,6 +97,14 @@ impl Stream {
         if let Some(wire) = &mut self.wire {
             wire.most_left = wire.most_left.max(if any_window { most } else { most.min(edge) });
         }
+    }
+
+    /// Whether nothing keeps the bytes of a writer back for more to come: it, or one that surely comes behind it, does
+    /// not ask for that.
+    fn is_pushed(&self, i: usize) -> bool {
+        let request = self.writers[i].request;
+        let pushes = |w: &Writer| !w.corked && w.is_settled() && !w.unordered.contains(&request);
+        self.writers[i..].iter().any(pushes)
     }
 
     /// At least so many bytes have left.

@@ -70,8 +70,18 @@ impl World<'_> {
             return false;
         };
         let unseen = |socket| self.queued_on(socket).any(|(other, _)| other != id);
-        let others = |socket| self.is_unknown(socket) || unseen(socket);
+        let others = |socket| self.is_unknown(socket) || unseen(socket) || self.has_ready_beside(id, socket);
         queue.may_report_refusal(id) || socket.is_some_and(others)
+    }
+
+    /// Whether work that runs together with this request, and may come before it, sends on the socket as well.
+    fn has_ready_beside(&self, id: RequestId, socket: SocketId) -> bool {
+        let mut ready = self.ready(self.request(id).ring);
+        !self.state.beside.is_empty()
+            && ready.any(|other| {
+                let request = self.request(other);
+                request.before != Some(id) && self.plan_socket(request) == Some(socket)
+            })
     }
 
     /// Whether a request that another thread may have tried at any time reports what came of another datagram.

@@ -295,6 +295,10 @@ impl World<'_> {
         loop {
             let ready = if defers { next.next().copied() } else { self.ready(ring).next() };
             let Some(id) = ready else { break };
+            if self.waits_once_imported(id) {
+                self.request_mut(id).imported = true;
+                continue;
+            }
             let drains = self.state.drains;
             // a chain keeps its order whatever else is tried with it
             self.state.beside = together.clone();
@@ -318,9 +322,9 @@ impl World<'_> {
     }
 
     /// The queued requests of a ring that nothing keeps from being tried.
-    fn ready(&self, ring: RingId) -> impl Iterator<Item = RequestId> {
+    pub(super) fn ready(&self, ring: RingId) -> impl Iterator<Item = RequestId> {
         let requests = self.state.requests.iter();
-        let ready = requests.filter(move |(_, request)| {
+        let ready = requests.filter(move |(id, request)| {
             if request.ring != ring || request.phase != Phase::Queued {
                 return false;
             }
@@ -332,9 +336,27 @@ impl World<'_> {
                 before.surely_goes_on() && known(before) && !sought
             });
             let full = request.polls_first && self.is_full(request);
-            free && !full
+            free && (!full || self.import(**id, request).is_some())
         });
         ready.map(|(id, _)| *id)
+    }
+
+    /// Whether looking up its registered vector, which comes before any poll, surely fails or surely does not; `None`
+    /// if that is not known, or was done.
+    fn import(&self, id: RequestId, request: &Request) -> Option<bool> {
+        let send = match &request.plan {
+            Some(Plan::Send(send)) if send.imports_first && !request.imported => send,
+            _ => return None,
+        };
+        let faults = self.check_registered(id, send);
+        let fails = faults.iter().any(Option::is_some);
+        (!fails || faults.iter().all(Option::is_some)).then_some(fails)
+    }
+
+    /// Whether all that is done now is to look up its registered vector, since the socket that it polls is full.
+    fn waits_once_imported(&self, id: RequestId) -> bool {
+        let request = self.request(id);
+        request.polls_first && self.is_full(request) && self.import(id, request) == Some(false)
     }
 
     /// Whether the socket that a request polls first surely cannot be written.

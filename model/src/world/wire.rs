@@ -76,12 +76,25 @@ impl World<'_> {
             self.refuse(rule)?;
         }
         self.hit(Rule::StreamWindowHolds);
+        self.note_joined(socket);
         self.state.drained = self.state.drained.saturating_add(n);
         if let Some(stream) = self.stream_mut(socket) {
             stream.ack(n);
         }
         self.retry_on(socket);
         Ok(())
+    }
+
+    /// What has shared packets says so also if its result is seen only once all of it was acknowledged and forgotten.
+    fn note_joined(&mut self, socket: SocketId) {
+        for id in self.unsettled_on(socket).collect::<Vec<_>>() {
+            let joined = self.way_of(id, Some(socket)) == Used::Joined;
+            if let Some(notice) = self.request_mut(id).notice.as_mut().filter(|_| joined)
+                && notice.used == Used::Nothing
+            {
+                notice.used = Used::Joined;
+            }
+        }
     }
 
     /// A piece of what the peer missed left again.
