@@ -237,7 +237,8 @@ impl World<'_> {
     pub(super) fn ended_since(&self, id: RequestId, socket: SocketId) -> (bool, bool) {
         let request = self.request(id);
         let ends = self.state.ends.get(usize::from(socket.0)).copied().unwrap_or_default();
-        let broken = ends.shut.max(ends.reset);
+        // a datagram socket goes on without its peer
+        let broken = if self.datagrams(socket).is_some() { ends.shut } else { ends.shut.max(ends.reset) };
         (request.late && ends.closed > request.born_at, request.late && broken > request.born_at)
     }
 
