@@ -229,7 +229,7 @@ rules! {
     CancelFound = "cancel.found", Man("io_uring_prep_cancel.3", "RETURN VALUE");
     /// Cancelling what is done, not there, or queued in a chain is ENOENT, a notification that is still out included.
     CancelNotFound = "cancel.not-found", Man("io_uring_prep_cancel.3", "RETURN VALUE");
-    /// Cancelling what another thread is running may be EALREADY; it may end in any way then.
+    /// Cancelling what another thread is running may be EALREADY; it may end in any way then, and may have ended just before.
     CancelAlready = "cancel.already", Man("io_uring_prep_cancel.3", "RETURN VALUE");
     /// A send that another thread is in the middle of ends with EINTR once it is cancelled, or with what was taken of it.
     CancelInterrupts = "cancel.interrupts", Observed("6.18.44: a send that waits for room in io-wq, cancelled");

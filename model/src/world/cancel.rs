@@ -24,7 +24,10 @@ impl World<'_> {
             may.errors.extend(already.then_some((Errno(errno::EALREADY), Rule::CancelAlready)));
             return may;
         }
-        let not_found = May::fail(errno::ENOENT, Rule::CancelNotFound);
+        let mut not_found = May::fail(errno::ENOENT, Rule::CancelNotFound);
+        if self.state.ran_elsewhere.contains(&(ring, target)) {
+            not_found.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
+        }
         let is_over = |other: &RequestId| match self.request(*other).phase {
             Phase::Done => true,
             Phase::Issued => self.is_over(*other),
@@ -33,7 +36,10 @@ impl World<'_> {
         let open = |other: &RequestId| *other != id && !is_over(other) && !self.request(*other).has_ended;
         let found: Vec<RequestId> = self.requests_with(ring, target).filter(open).collect();
         let at_any_time = self.request(id).is_async || self.request(id).late;
-        let others = found.iter().any(|other| self.cancels(*other).is_some());
+        // also one that is queued behind others, and may have been tried unseen
+        let is_sought =
+            |other: &RequestId| self.cancels(*other).is_some() || self.may_be_cancelled_unseen(*other);
+        let others = found.iter().any(is_sought);
         if at_any_time || others || found.len() > 1 {
             return self.cancel_any(id, target, &found);
         }

@@ -208,6 +208,8 @@ pub(crate) struct State {
     /// The requests of `requests` that may still post, by what their completions carry.
     pub(crate) waiting: BTreeSet<(RingId, u64, RequestId)>,
     pub(crate) next_id: u32,
+    /// What the completions of requests carried that another thread ran: it may still be seen to run them.
+    pub(crate) ran_elsewhere: BTreeSet<(RingId, u64)>,
     /// What the call of this step must return, until it was seen.
     pub(crate) returns: Option<i64>,
     /// The rule behind `returns`.
@@ -311,6 +313,7 @@ impl<'a> World<'a> {
             generations: vec![Generation(0); program.regions.len()],
             requests: requests::Requests::default(),
             waiting: BTreeSet::new(),
+            ran_elsewhere: BTreeSet::new(),
             next_id: 0,
             returns: None,
             returns_rule: Rule::RingSubmitCount,

@@ -248,8 +248,12 @@ impl World<'_> {
         let owes = request.notice.is_some_and(|n| n.stage != Stage::Posted);
         if request.phase == Phase::Done && !owes {
             let (ring, user_data, behind) = (request.ring, request.user_data, request.behind);
+            let ran_elsewhere = request.is_async;
             if let Some(next) = behind.and_then(|next| self.state.requests.get_mut(&next)) {
                 next.before = None;
+            }
+            if ran_elsewhere {
+                self.state.ran_elsewhere.insert((ring, user_data));
             }
             self.state.waiting.remove(&(ring, user_data, id));
             self.state.requests.remove(id);
