@@ -54,13 +54,18 @@ impl World<'_> {
         let polls = request.phase == Phase::Queued && request.socket.is_some() && self.is_full(request);
         // deferred work is done in the order in which it came, so another's may be done before what wakes it
         let woken = request.is_woken && request.may.bytes.is_none() && !self.request(id).waited;
-        let may_be_early = request.is_deferred || request.phase == Phase::Queued;
+        // what found its socket writable again is tried again behind the batch, and is nowhere to be found till then
+        let tried_again = request.retries && request.born_call == self.request(id).born_call;
+        let may_be_early = request.is_deferred || request.phase == Phase::Queued || tried_again;
         let waits = request.phase == Phase::Armed && !request.is_deferred;
         let surely = (waits || polls || woken) && !request.is_async;
         let is_async = request.is_async;
         let taken = self.taken(found);
         if surely {
             self.mark_cancelled(found, taken, Some(id));
+            // it can be found again until deferred work has ended it
+            let defers = self.state.rings[usize::from(ring.0)].defers;
+            self.request_mut(found).is_woken |= defers && !self.request(id).waited;
             return May::exactly(0, Rule::CancelFound);
         }
         self.request_mut(id).misses = waits && is_async;
