@@ -145,6 +145,7 @@ impl World<'_> {
         if res == Res::Bytes(0) && self.only_target_ended(id, next) {
             return;
         }
+        let elsewhere = self.request(id).is_async;
         for other in self.requests_with(ring, target).collect::<Vec<_>>() {
             let request = self.request_mut(other);
             if other == id || request.phase == Phase::Done || request.is_read_whole() {
@@ -153,8 +154,10 @@ impl World<'_> {
             request.canceller = next;
             match res {
                 Res::Bytes(_) | Res::Err(Errno(errno::EALREADY)) => request.may_stop_short(),
-                // one that was submitted later need not have been there
-                Res::Err(Errno(errno::ENOENT)) if other > id => request.is_missed |= request.is_async,
+                // one that was submitted later need not have been there, and two threads may miss each other
+                Res::Err(Errno(errno::ENOENT)) if other > id || elsewhere => {
+                    request.is_missed |= request.is_async
+                }
                 Res::Err(Errno(errno::ENOENT)) => request.may_be_missed(),
                 Res::Err(_) => {}
             }
