@@ -87,7 +87,9 @@ fn datagrams(judge: &Judge<'_, '_>, socket: SocketId) -> Result<(), Broken> {
         let found = left.iter().position(is_it);
         let got = format!("a datagram of {} bytes", bytes.len());
         judge.contract.hold(found.is_some(), read.at.seen, Rule::MixedOneDatagram, &got)?;
-        left.remove(found.unwrap_or(0).min(left.len().saturating_sub(1)));
+        if let Some(found) = found {
+            left.remove(found);
+        }
     }
     Ok(())
 }

@@ -355,14 +355,22 @@ impl Stream {
         self.is_unix && (one.threaded || other.threaded)
     }
 
+    /// The requests that ended before this one was tried: nothing of them is read behind a byte of it.
+    fn surely_ahead(&self, request: RequestId) -> Vec<RequestId> {
+        let Some(writer) = self.writer(request) else { return Vec::new() };
+        let ahead = self.writers.iter().map(|w| w.request).take_while(|earlier| *earlier != request);
+        ahead.filter(|earlier| !writer.unordered.contains(earlier)).collect()
+    }
+
     /// The peer has read `n` more bytes of `request`.
     pub fn read(&mut self, request: RequestId, n: u64) {
         let threaded = self.writer(request).map(|w| w.threaded);
+        let ahead = self.surely_ahead(request);
         for i in (0..self.writers.len()).rev() {
             let interleaves = self.is_unix && threaded.is_some_and(|t| t || self.writers[i].threaded);
             let other = &mut self.writers[i];
-            let one_try = !other.send.retries && !interleaves;
-            if other.request != request && other.is_being_read() && one_try && !other.closed {
+            let one_try = other.request != request && !other.send.retries && !interleaves && !other.closed;
+            if other.is_being_read() && (one_try || ahead.contains(&other.request)) {
                 other.accepted = (other.read, other.read);
                 other.closed = true;
                 self.forget_read(i);
