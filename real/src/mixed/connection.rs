@@ -78,6 +78,11 @@ pub(super) struct Message {
 }
 
 impl Message {
+    #[inline(always)]
+    fn queued(first_piece: u64, pieces: u16, len_bytes: u64, has_address: bool) -> Message {
+        Message { first_piece, pieces, len_bytes, sent_bytes: 0, holds: 0, state: State::Queued, has_address }
+    }
+
     /// Whether it has ended and no request refers to it.
     fn is_over(&self) -> bool {
         self.state == State::Ended && self.holds == 0
@@ -203,6 +208,17 @@ impl<S> Connection<S> {
         payloads
     }
 
+    /// Makes a message of one piece, of which so many bytes are lent, with none being written: its number.
+    #[inline(always)]
+    pub(super) fn add_message(&mut self, piece: Piece, lent_bytes: u64) -> u64 {
+        let first_piece = self.pieces_base + self.pieces.len() as u64;
+        let number = self.end();
+        self.lent_bytes += lent_bytes;
+        self.messages.push_back(Message::queued(first_piece, 1, u64::from(piece.len_bytes), false));
+        self.pieces.push_back(piece);
+        number
+    }
+
     /// Makes a message of the unfinished pieces: its number.
     #[inline]
     pub(super) fn finish_message(&mut self, len_bytes: u64, to: Option<SocketAddr>) -> u64 {
@@ -212,15 +228,7 @@ impl<S> Connection<S> {
         if let Some(to) = to {
             self.addresses.push_back((number, to));
         }
-        self.messages.push_back(Message {
-            first_piece,
-            pieces,
-            len_bytes,
-            sent_bytes: 0,
-            holds: 0,
-            state: State::Queued,
-            has_address: to.is_some(),
-        });
+        self.messages.push_back(Message::queued(first_piece, pieces, len_bytes, to.is_some()));
         number
     }
 

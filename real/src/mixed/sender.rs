@@ -164,8 +164,7 @@ impl<K: Kernel> Sender<K> {
         self.counters.messages += 1;
         let memory = Held::Memory(Payload::Lease(lease));
         let piece = Piece { addr, len_bytes: len_bytes as u32, in_arena: true, is_copied: false, memory };
-        connection.add_piece(piece);
-        let number = connection.finish_message(len_bytes, None);
+        let number = connection.add_message(piece, lent_bytes);
         if !connection.is_ready {
             self.make_ready(key.index as usize);
         }
