@@ -39,57 +39,89 @@ const SEGMENTS_MAX: usize = 64;
 /// The most bytes of such a request: what IP carries, less the headers of version 6.
 const SEGMENTED_BYTES_MAX: u64 = 65_535 - 48;
 
+impl Batch {
+    /// A message was withdrawn, or is no longer queued.
+    fn pass_over(&mut self, number: u64) {
+        if self.messages == 0 {
+            self.first = number + 1;
+        } else {
+            self.span += 1;
+        }
+    }
+
+    /// Whether what is left of a message can be added, with so many bytes in all.
+    #[inline]
+    fn has_room(&self, bounds: &Bounds<'_>, bytes_max: u64, message: &Message) -> bool {
+        let len_bytes = self.len_bytes + message.len_bytes - message.sent_bytes;
+        self.iovecs + usize::from(message.pieces) <= bounds.iovecs_max && len_bytes <= bytes_max
+    }
+}
+
 impl<S> Connection<S> {
     /// Collects what the next request carries: `each` gets address and length of every piece.
-    pub(super) fn gather(&mut self, bounds: &Bounds<'_>, mut each: impl FnMut(*const u8, usize)) -> Batch {
+    pub(super) fn gather(&mut self, bounds: &Bounds<'_>, each: impl FnMut(*const u8, usize)) -> Batch {
+        if self.traits.keeps_messages {
+            self.gather_datagrams(bounds, each)
+        } else {
+            self.gather_stream(bounds, each)
+        }
+    }
+
+    fn gather_stream(&self, bounds: &Bounds<'_>, mut each: impl FnMut(*const u8, usize)) -> Batch {
+        let mut batch = Batch { first: self.next, in_arena: true, ..Batch::default() };
+        for (number, message) in self.numbered(self.next) {
+            if message.state != State::Queued {
+                batch.pass_over(number);
+                continue;
+            }
+            let alone = number < self.alone_until || self.is_alone(bounds, message);
+            if batch.messages > 0 && (alone || !batch.has_room(bounds, bounds.bytes_max, message)) {
+                break;
+            }
+            self.add_to(&mut batch, message, &mut each);
+            if alone {
+                break;
+            }
+        }
+        batch
+    }
+
+    fn gather_datagrams(&mut self, bounds: &Bounds<'_>, mut each: impl FnMut(*const u8, usize)) -> Batch {
         if let Some(number) = self.next_again() {
             let mut batch = Batch { first: number, in_arena: true, ..Batch::default() };
-            self.add_to(&mut batch, number, self.message(number), &mut each);
+            let message = self.message(number);
+            self.add_to(&mut batch, message, &mut each);
+            batch.to = self.address(number, message);
             return batch;
         }
         let mut batch = Batch { first: self.next, in_arena: true, ..Batch::default() };
         for (number, message) in self.numbered(self.next) {
             if message.state != State::Queued {
-                if batch.messages == 0 {
-                    batch.first = number + 1;
-                } else {
-                    batch.span += 1;
-                }
+                batch.pass_over(number);
                 continue;
             }
-            let alone = if self.traits.keeps_messages {
-                !self.can_be_cut(bounds, message)
-            } else {
-                number < self.alone_until || self.is_alone(bounds, message)
-            };
+            let alone = !self.can_be_cut(bounds, message);
             if batch.messages > 0 && (alone || !self.fits(bounds, &batch, number, message)) {
                 break;
             }
             let len_bytes = message.len_bytes;
-            self.add_to(&mut batch, number, message, &mut each);
+            self.add_to(&mut batch, message, &mut each);
+            batch.to = self.address(number, message);
             // a shorter datagram can only be the last one
             let ends = batch.segment_bytes.is_some_and(|segment| u64::from(segment) != len_bytes);
             if alone || ends {
                 break;
             }
-            if self.traits.keeps_messages {
-                batch.segment_bytes = Some(len_bytes as u16);
-            }
+            batch.segment_bytes = Some(len_bytes as u16);
         }
         // one datagram is nothing to cut
         batch.segment_bytes = batch.segment_bytes.filter(|_| batch.messages > 1);
         batch
     }
 
-    /// Whether a message goes into a request behind those that it carries.
+    /// Whether a datagram goes into a request behind those that it carries.
     fn fits(&self, bounds: &Bounds<'_>, batch: &Batch, number: u64, message: &Message) -> bool {
-        let len_bytes = batch.len_bytes + message.len_bytes - message.sent_bytes;
-        let is_small = batch.iovecs + usize::from(message.pieces) <= bounds.iovecs_max;
-        if !self.traits.keeps_messages {
-            return is_small && len_bytes <= bounds.bytes_max;
-        }
-        is_small
-            && len_bytes <= SEGMENTED_BYTES_MAX.min(bounds.bytes_max)
+        batch.has_room(bounds, SEGMENTED_BYTES_MAX.min(bounds.bytes_max), message)
             && batch.messages < SEGMENTS_MAX
             && batch.to == self.address(number, message)
             && batch.segment_bytes.is_some_and(|segment| message.len_bytes <= u64::from(segment))
@@ -108,13 +140,7 @@ impl<S> Connection<S> {
     }
 
     #[inline(always)]
-    fn add_to(
-        &self,
-        batch: &mut Batch,
-        number: u64,
-        message: &Message,
-        each: &mut impl FnMut(*const u8, usize),
-    ) {
+    fn add_to(&self, batch: &mut Batch, message: &Message, each: &mut impl FnMut(*const u8, usize)) {
         let mut skip = message.sent_bytes;
         for Piece { addr, len_bytes, in_arena, .. } in self.pieces_of(message) {
             let len = u64::from(*len_bytes);
@@ -130,8 +156,5 @@ impl<S> Connection<S> {
         batch.len_bytes += message.len_bytes - message.sent_bytes;
         batch.messages += 1;
         batch.span += 1;
-        if self.traits.keeps_messages {
-            batch.to = self.address(number, message);
-        }
     }
 }

@@ -84,6 +84,7 @@ impl Message {
     }
 
     /// Whether it has ended and no request refers to it.
+    #[inline]
     fn is_over(&self) -> bool {
         self.state == State::Ended && self.holds == 0
     }

@@ -58,6 +58,7 @@ impl Memory {
     }
 
     /// The first byte. Valid for `len_bytes` as long as `self` lives.
+    #[inline]
     pub(super) fn base(&self) -> NonNull<u8> {
         self.base
     }
@@ -124,6 +125,7 @@ impl ForkMark {
     }
 
     /// Whether this is a fork of the process that made the mark.
+    #[inline]
     pub(super) fn is_fork(&self) -> bool {
         // SAFETY: the page is mapped as long as `self` lives and was written when it was made. Volatile,
         // since a fork changes it behind the compiler's back.

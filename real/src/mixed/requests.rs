@@ -68,11 +68,13 @@ impl Requests {
         Requests { places: Vec::new(), free: Vec::new() }
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
 
     /// A place for one more request; it counts as taken once `fill` was called.
+    #[inline]
     pub(super) fn place(&mut self) -> u32 {
         if let Some(index) = self.free.last() {
             return *index;
@@ -88,6 +90,7 @@ impl Requests {
     }
 
     /// The iovecs of a place that is free, emptied.
+    #[inline]
     pub(super) fn iovecs(&mut self, index: u32) -> &mut Vec<libc::iovec> {
         let place = &mut self.places[index as usize];
         assert!(place.request.is_none(), "the kernel may read what a request points to");
@@ -138,6 +141,7 @@ impl Requests {
     }
 
     /// The place that `place` found is taken: what the entry carries as user data, below `tag`.
+    #[inline]
     pub(super) fn fill(&mut self, index: u32, request: Request) -> u64 {
         let last = self.free.pop();
         assert_eq!(last, Some(index), "the place that was found last is filled next");
@@ -147,6 +151,7 @@ impl Requests {
     }
 
     /// The request that a completion belongs to.
+    #[inline]
     pub(super) fn find(&mut self, user_data: u64) -> Option<(u32, &mut Request)> {
         let index = user_data as u32;
         let place = self.places.get_mut(index as usize)?;
@@ -155,6 +160,7 @@ impl Requests {
     }
 
     /// The request is over.
+    #[inline]
     pub(super) fn free(&mut self, index: u32) -> Option<Request> {
         let place = self.places.get_mut(index as usize)?;
         let request = place.request.take()?;
