@@ -14,6 +14,7 @@ use uringspec_model::program::{
 use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
 
+use crate::admit::LIVE_OPCODES;
 use crate::lanes::{close_gate, room};
 use crate::limits::Credentials;
 use crate::peer::{Haul, Live, Reader};
@@ -394,9 +395,9 @@ impl<'a, O: Observer> Scene<'a, O> {
 /// Refuses entries that name a descriptor which is open and not the program's.
 fn closed_or_own(sqes: &[Sqe]) -> Result<(), Skip> {
     let foreign = |sqe: &&Sqe| {
-        let looked_up =
-            sqe.flags & sqe_flag::FIXED_FILE == 0 && !matches!(sqe.opcode, op::NOP | op::ASYNC_CANCEL);
-        looked_up && (0..FD_BASE).contains(&sqe.fd) && !sys::is_closed(sqe.fd)
+        let ignores = matches!(sqe.opcode, op::NOP | op::ASYNC_CANCEL) || !LIVE_OPCODES.contains(&sqe.opcode);
+        let is_looked_up = sqe.flags & sqe_flag::FIXED_FILE == 0 && !ignores;
+        is_looked_up && (0..FD_BASE).contains(&sqe.fd) && !sys::is_closed(sqe.fd)
     };
     match sqes.iter().find(foreign) {
         Some(sqe) => Err(Skip::NotLive(format!("descriptor {} is the worker's own", sqe.fd))),
