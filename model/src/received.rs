@@ -310,6 +310,8 @@ pub(crate) fn explain_datagram<'a>(world: &World<'a>, received: &Received) -> (V
                 }
                 if next.state.requests.get(&sender).is_some_and(|r| r.phase == Phase::Queued) {
                     open.push(next);
+                } else if next.unclaimed().is_some() {
+                    explained.push(next);
                 } else {
                     explained.extend(datagrams(&next, received, &mut broken));
                 }

@@ -36,6 +36,8 @@ pub(crate) enum Answer {
     Wrong(Rule),
     /// It owes something by this rule.
     Stuck(Rule),
+    /// Nothing is said of it.
+    Unclaimed,
 }
 
 /// Every trace that was written by hand.
@@ -95,7 +97,8 @@ fn answer(head: &str, place: &str) -> Answer {
         Some("right") => Answer::Right,
         Some("wrong") => Answer::Wrong(rule()),
         Some("stuck") => Answer::Stuck(rule()),
-        _ => panic!("{place}: expected `case`, `right`, `wrong RULE` or `stuck RULE`"),
+        Some("unclaimed") => Answer::Unclaimed,
+        _ => panic!("{place}: expected `case`, `right`, `wrong RULE`, `stuck RULE` or `unclaimed`"),
     }
 }
 

@@ -43,7 +43,7 @@ fn wrong_traces_by_hand_are_refused_by_the_rule_they_name() {
                 Verdict::Stuck { promises, .. } => {
                     promises.first().map(|promise| Answer::Stuck(promise.rule))
                 }
-                Verdict::Unclaimed { .. } => None,
+                Verdict::Unclaimed { .. } => Some(Answer::Unclaimed),
             };
             if answer != Some(by_hand.answer) {
                 wrong.push(format!(

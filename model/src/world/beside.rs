@@ -62,6 +62,14 @@ impl World<'_> {
         in_batch && before.is_some_and(|before| !before.is_async)
     }
 
+    /// Whether a member of a chain is behind one that may have gone well in an earlier call, so that deferred work which
+    /// runs now comes to it.
+    pub(super) fn may_come_together(&self, request: &Request) -> bool {
+        let before = request.before.and_then(|before| self.state.requests.get(&before));
+        let goes_on = |b: &Request| b.phase == Phase::Issued && (b.may.bytes.is_some() || b.hard);
+        !self.state.beside.is_empty() && request.phase == Phase::Queued && before.is_some_and(goes_on)
+    }
+
     /// Whether a datagram to a closed port was, or may have been, sent before the request was tried, so that it may
     /// report the refusal (`sock_alloc_send_pskb` in `net/core/sock.c`).
     pub(super) fn may_be_refused(&self, id: RequestId) -> bool {

@@ -40,7 +40,8 @@ impl World<'_> {
         let is_sought =
             |other: &RequestId| self.cancels(*other).is_some() || self.may_be_cancelled_unseen(*other);
         let others = found.iter().any(is_sought);
-        if at_any_time || others || found.len() > 1 {
+        let beside = found.iter().any(|other| self.may_come_together(self.request(*other)));
+        if at_any_time || others || beside || found.len() > 1 {
             return self.cancel_any(id, target, &found);
         }
         let Some(found) = found.first().copied() else { return not_found };
