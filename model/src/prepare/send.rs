@@ -81,8 +81,9 @@ pub(super) fn prepare_send(sqe: &Sqe, profile: &Profile, memory: &impl UserMemor
     if errors.0.is_empty() && named && sqe.addr_len() != 0 {
         return Prepared::NotModelled("a destination address".into());
     }
-    if errors.0.is_empty() && odd & msg::FASTOPEN != 0 && sqe.ioprio & send_flag::POLL_FIRST != 0 {
-        return Prepared::NotModelled("MSG_FASTOPEN behind a poll".into());
+    let asks_more = sqe.ioprio & send_flag::POLL_FIRST != 0 || !vectored && sqe.off != 0;
+    if errors.0.is_empty() && odd & msg::FASTOPEN != 0 && asks_more {
+        return Prepared::NotModelled("MSG_FASTOPEN behind a poll, or with a destination".into());
     }
     let selects = sqe.flags & sqe_flag::BUFFER_SELECT != 0;
     if errors.0.is_empty() && selects && sqe.ioprio != 0 {
