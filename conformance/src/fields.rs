@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use uringspec_model::abi::{name_of, op};
 use uringspec_model::memory::{Contents, HexBytes, Protection, Region, WINDOW_BASE};
+use uringspec_model::prepare::COVERED;
 use uringspec_model::profile::Profile;
 use uringspec_model::program::{
     End, Iovec, Lane, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup, SocketState,
@@ -34,18 +35,7 @@ const TARGET: u64 = 2;
 const STATES_MAX: usize = 100_000;
 
 /// The operations of which a good entry is known.
-pub const OPCODES: &[u8] = &[
-    op::NOP,
-    op::SEND,
-    op::SENDMSG,
-    op::SEND_ZC,
-    op::SENDMSG_ZC,
-    op::WRITE,
-    op::WRITEV,
-    op::WRITE_FIXED,
-    op::READV,
-    op::ASYNC_CANCEL,
-];
+pub const OPCODES: &[u8] = COVERED;
 
 /// A field of an entry, under the name that it has in the kernel's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

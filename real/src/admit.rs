@@ -6,6 +6,7 @@
 
 use uringspec_model::abi::{msg, name_of, op, setup, sqe_flag};
 use uringspec_model::memory::{Contents, Protection, WINDOW_BASE, WINDOW_BYTES};
+use uringspec_model::prepare::COVERED;
 use uringspec_model::program::{Lane, Program, Register, SocketKind, SocketSetup, SocketState, Step};
 use uringspec_model::sqe::Sqe;
 
@@ -15,18 +16,7 @@ use crate::targets;
 use crate::window;
 
 /// The opcodes that are submitted. Beside these only numbers that no request has on this kernel are.
-pub(crate) const LIVE_OPCODES: &[u8] = &[
-    op::NOP,
-    op::SEND,
-    op::SENDMSG,
-    op::SEND_ZC,
-    op::SENDMSG_ZC,
-    op::WRITE,
-    op::WRITEV,
-    op::WRITE_FIXED,
-    op::READV,
-    op::ASYNC_CANCEL,
-];
+pub(crate) const LIVE_OPCODES: &[u8] = COVERED;
 
 /// The setup flags that a ring may have. `SQPOLL` is not among them: what a submission returns and when
 /// its entries are read is another contract.

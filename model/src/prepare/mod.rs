@@ -22,6 +22,20 @@ use crate::rules::Rule;
 use crate::space::UserMemory;
 use crate::sqe::Sqe;
 
+/// The operations that the model covers.
+pub const COVERED: &[u8] = &[
+    op::NOP,
+    op::SEND,
+    op::SENDMSG,
+    op::SEND_ZC,
+    op::SENDMSG_ZC,
+    op::WRITE,
+    op::WRITEV,
+    op::WRITE_FIXED,
+    op::READV,
+    op::ASYNC_CANCEL,
+];
+
 /// What preparing an entry came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prepared {

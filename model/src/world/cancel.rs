@@ -157,7 +157,7 @@ impl World<'_> {
                 Res::Bytes(_) | Res::Err(Errno(errno::EALREADY)) => request.may_stop_short(),
                 // one that was submitted later need not have been there, and two threads may miss each other
                 Res::Err(Errno(errno::ENOENT)) if other > id || elsewhere => {
-                    request.is_missed |= request.is_async
+                    request.is_missed |= request.is_async;
                 }
                 Res::Err(Errno(errno::ENOENT)) => request.may_be_missed(),
                 Res::Err(_) => {}
