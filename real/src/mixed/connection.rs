@@ -350,6 +350,7 @@ impl<S> Connection<S> {
     /// A request that carried these messages is over: its memory is free as far as it is concerned.
     pub(super) fn let_go(&mut self, first: u64, span: u64, sink: &mut Sink<'_>) {
         for (_, message) in self.numbered_mut(first, span) {
+            debug_assert!(message.holds > 0 || message.state == State::Withdrawn, "nothing holds it");
             message.holds = message.holds.saturating_sub(1);
         }
         self.requests -= 1;

@@ -165,10 +165,9 @@ impl<K: Kernel> Sender<K> {
             return Ok(false);
         }
         for attempt in 0..2 {
-            // SAFETY: what the entry points to are parts of its place among the requests and pieces of
-            // messages. Places are written only while no request is there, and pieces are freed only once
-            // no request refers to their message, both after the last completion; a drop before that
-            // leaks or reserves what is still referred to.
+            // SAFETY: the entry points to its place among the requests, written only while no request is there, and
+            // to pieces of messages, freed only once no request holds their message: both after the last
+            // completion. A drop before that leaks or reserves what is still referred to.
             if unsafe { self.kernel.push(sqe) } {
                 self.has_pushed = true;
                 self.counters.entries += 1;
