@@ -286,12 +286,13 @@ impl World<'_> {
             Connection::Broken => return May::fail(errno::EPIPE, Rule::SendBrokenPipe),
             Connection::Reset(_) => return after_reset(),
         }
+        let unseen = self.unseen_on(socket, id);
         if len == 0 {
-            let polls = plan.poll_first && !stream.is_surely_writable(self.unseen_on(socket, id));
+            let polls = plan.poll_first && !stream.is_surely_writable(unseen);
             return May { waiting: polls, ..May::exactly(0, Rule::SendZeroIsZero) };
         }
         let mapped = if plan.fixed.is_some() { len } else { self.readable(&plan.ranges) };
-        let (room, comes_to_room) = self.room_at_try(id, socket, plan, mapped);
+        let (room, comes_to_room) = self.room_at_try(id, socket, plan, mapped, unseen);
         if room == Room::Unknown && !comes_to_room {
             self.take_room(socket);
         }
@@ -304,15 +305,15 @@ impl World<'_> {
             first_try(len, room, plan, self.has_fault(Fault::OneByteShort))
         };
         // it may have been tried, and may have waited with a part of it taken, before what ended the connection
-        let unseen = self.unseen_on(socket, id).saturating_add(mapped);
-        let needs = |stream: &Stream| unseen.saturating_add(stream.purged_bytes);
+        let needs =
+            |stream: &Stream| unseen.saturating_add(mapped).saturating_add(stream.purged_bytes);
         let roomy = self.stream(socket).is_some_and(|s| s.room_for(needs(s)) == Room::Enough);
         let may_have_waited = self.ended_since(id, socket).1 && !roomy && plan.retry == Retry::UntilAll;
         if let Some(counts) = may.bytes.as_mut().filter(|_| may_have_waited) {
             (counts.least, counts.rule) = (1, Rule::SendPartialOnFailure);
         }
         may.waiting &= !comes_to_room;
-        let full = |stream: &Stream| !stream.is_surely_writable(self.unseen_on(socket, id));
+        let full = |stream: &Stream| !stream.is_surely_writable(unseen);
         let polls = plan.poll_first && self.stream(socket).is_some_and(full);
         may.waiting |= polls;
         if mapped > 0 {

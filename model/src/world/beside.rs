@@ -137,20 +137,20 @@ impl World<'_> {
         writers.iter().map(|w| w.request).filter(|w| !chain.contains(w)).collect()
     }
 
-    /// How the room looked to the first try of a send whose first `mapped` bytes can be read, and whether it
-    /// finds enough by now, whatever it found then.
+    /// How the room looked to the first try of a send whose first `mapped` bytes can be read, with `unseen` bytes of
+    /// others that may be there, and whether it finds enough by now, whatever it found then.
     pub(super) fn room_at_try(
         &self,
         id: RequestId,
         socket: SocketId,
         plan: &SendPlan,
         mapped: u64,
+        unseen: u64,
     ) -> (Room, bool) {
         let Some(stream) = self.stream(socket) else { return (Room::Unknown, false) };
         let request = self.request(id);
         let tried_later =
             request.is_async || (request.late && self.state.rings[usize::from(request.ring.0)].defers);
-        let unseen = self.unseen_on(socket, id);
         match stream.room_for(mapped.saturating_add(unseen)) {
             Room::Enough if self.ended_since(id, socket).1 => (Room::Unknown, false),
             Room::Enough if (request.waited || request.late) && self.read_since(id, socket) => {

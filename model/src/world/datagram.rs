@@ -12,7 +12,7 @@ use crate::net::{Charge, UDP4_LONGEST};
 use crate::notice::Used;
 use crate::prepare::{Retry, SendPlan};
 use crate::program::SocketId;
-use crate::request::RequestId;
+use crate::request::{Request, RequestId};
 use crate::rules::Rule;
 
 impl World<'_> {
@@ -99,14 +99,14 @@ impl World<'_> {
 
     /// Whether a datagram that does not wait was made while others were on their way through the socket, in other
     /// threads, and found no room for that moment (`sock_alloc_send_pskb` in `net/core/sock.c`).
-    pub(super) fn is_crowded_out(&self, id: RequestId, res: Res) -> bool {
-        let request = self.request(id);
+    pub(super) fn is_crowded_out(&self, id: RequestId, request: &Request, res: Res) -> bool {
+        if !request.never_waits || res != Res::Err(Errno(errno::EAGAIN)) {
+            return false;
+        }
         let Some((socket, queue)) = request.socket.and_then(|s| Some((s, self.datagrams(s)?))) else {
             return false;
         };
-        request.never_waits
-            && res == Res::Err(Errno(errno::EAGAIN))
-            && queue.may_be_full(id, request.is_async || request.late, self.unseen_on(socket, id))
+        queue.may_be_full(id, request.is_async || request.late, self.unseen_on(socket, id))
     }
 
     /// A request of the socket has ended: what it counted for matters only to what is still open.

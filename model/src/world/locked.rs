@@ -79,7 +79,7 @@ impl World<'_> {
         // one that may have failed refers to nothing
         let failed = request.phase != Phase::Done
             && (request.polls_first && request.is_led_away || !request.may.errors.is_empty());
-        unworked || waits || !failed && self.holds(id) == Holds::Surely
+        unworked || waits || !failed && self.holds(id, request) == Holds::Surely
     }
 
     /// Charges a send that was prepared: how many pages, or how it is refused.

@@ -6,13 +6,13 @@ use crate::deviation::Deviation;
 use crate::mutation::Fault;
 use crate::net::Holds;
 use crate::notice::{Event, Notice, Stage, Used};
-use crate::request::{Phase, RequestId};
+use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 
 impl World<'_> {
     /// Whether a queue still refers to the request's memory.
-    pub(super) fn holds(&self, id: RequestId) -> Holds {
-        let stream = self.request(id).socket.and_then(|socket| self.stream(socket));
+    pub(super) fn holds(&self, id: RequestId, request: &Request) -> Holds {
+        let stream = request.socket.and_then(|socket| self.stream(socket));
         if self.has_fault(Fault::ReleasedEarly) {
             return Holds::No;
         }
@@ -20,8 +20,12 @@ impl World<'_> {
     }
 
     /// Whether the request may post its notification with this usage now.
-    pub(super) fn judge_notification(&self, id: RequestId, usage: Usage) -> Result<(), Rule> {
-        let request = self.request(id);
+    pub(super) fn judge_notification(
+        &self,
+        id: RequestId,
+        request: &Request,
+        usage: Usage,
+    ) -> Result<(), Rule> {
         let Some(notice) = request.notice else { return self.refuse(Rule::ZcNoNoticeNoMore) };
         self.hold_to(request.phase == Phase::Done, Rule::NotifAfterResult)?;
         let released = match notice.stage {
@@ -33,7 +37,7 @@ impl World<'_> {
         }
         let declared = request.socket.is_some_and(|socket| self.lane(socket).is_declared());
         let waits = if declared { Rule::ZcAckReleases } else { Rule::NotifWaitsForRelease };
-        self.hold_to(self.holds(id) != Holds::Surely, waits)?;
+        self.hold_to(self.holds(id, request) != Holds::Surely, waits)?;
         if request.cut {
             self.hold_to(!self.law.contract, Rule::RetiredIsSilent)?;
             self.hold_to(Deviation::OrphanNotif.applies_to(self.law.profile), Rule::RetiredIsSilent)?;
@@ -61,7 +65,7 @@ impl World<'_> {
 
     /// The request posts its notification.
     pub(super) fn notify(&mut self, id: RequestId, usage: Usage) -> Result<(), Rule> {
-        self.judge_notification(id, usage)?;
+        self.judge_notification(id, self.request(id), usage)?;
         self.hit(Rule::OneNotif);
         self.take_from_queue(id, false);
         let request = self.request_mut(id);

@@ -51,10 +51,10 @@ impl World<'_> {
         for (id, request) in self.state.requests.iter().filter(|(_, request)| posts(request)) {
             self.propose(*id, request, wide, &mut results, |decision| {
                 let allowed = match decision {
-                    Decision::Complete { request, res, more } => {
-                        self.judge_result(request, res, more).is_ok()
+                    Decision::Complete { res, more, .. } => {
+                        self.judge_result(*id, request, res, more).is_ok()
                     }
-                    Decision::Notify { request, usage } => self.judge_notification(request, usage).is_ok(),
+                    Decision::Notify { usage, .. } => self.judge_notification(*id, request, usage).is_ok(),
                     _ => false,
                 };
                 if allowed {
@@ -90,7 +90,9 @@ impl World<'_> {
         results: &mut Vec<Res>,
         mut to: impl FnMut(Decision),
     ) {
-        if request.phase != Phase::Done || wide {
+        if let (Some(only), false) = (only_result(request), wide) {
+            to(Decision::Complete { request: id, res: only, more: request.announces(only) });
+        } else if request.phase != Phase::Done || wide {
             results.clear();
             request.may.add_classes(request.len_bytes, results);
             self.add_counts_taken(id, request, results);
@@ -101,7 +103,7 @@ impl World<'_> {
             results.extend(Some(refused).filter(|_| self.is_refused_late(id, request, refused)));
             results.extend(request.swept.map(|_| Res::Err(Errno(errno::ECANCELED))));
             let again = Res::Err(Errno(errno::EAGAIN));
-            results.extend(Some(again).filter(|_| self.is_crowded_out(id, again)));
+            results.extend(Some(again).filter(|_| self.is_crowded_out(id, request, again)));
             if request.misses {
                 results.push(Res::Err(Errno(errno::ENOENT)));
             }
@@ -287,4 +289,13 @@ impl World<'_> {
             Plan::Nop | Plan::Read(_) | Plan::Cancel { .. } => None,
         }
     }
+}
+
+/// The result of a request of which nothing but that is worth trying, as mostly.
+fn only_result(request: &Request) -> Option<Res> {
+    let counts = request.may.bytes.filter(|counts| counts.least == counts.most)?;
+    let untold = request.phase != Phase::Done && request.may.errors.is_empty() && !request.may.waiting;
+    let at_once = !request.is_async && !request.late && !request.never_waits;
+    let sought = request.canceller.is_some() || request.is_found || request.is_missed || request.misses;
+    (untold && at_once && !sought && request.swept.is_none()).then_some(Res::Bytes(counts.least))
 }

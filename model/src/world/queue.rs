@@ -7,8 +7,6 @@
 //! Source: `io_cqe_cache_refill`, `io_cqring_add_overflow`, `__io_cqring_overflow_flush` in
 //! `io_uring/io_uring.c`, 6.18.
 
-use std::collections::BTreeMap;
-
 use super::World;
 use crate::notice::Stage;
 use crate::program::{RingId, Step};
@@ -32,8 +30,8 @@ pub(crate) enum Outside {
 pub(crate) struct Queue {
     /// Room for so many.
     entries: u32,
-    /// How many were surely posted, by the number of the call that did.
-    posted: BTreeMap<u32, u32>,
+    /// The calls that surely posted some, in order, each with how many.
+    posted: Vec<(u32, u32)>,
     /// The sum of `posted`.
     sure: u32,
     /// So many at least stand in the queue.
@@ -56,7 +54,10 @@ impl Queue {
     /// A call surely posted so many. `more`: there may be more than fit.
     fn post(&mut self, call: u32, count: u32, more: bool) {
         if count > 0 {
-            *self.posted.entry(call).or_default() += count;
+            match self.posted.last_mut() {
+                Some((last, posted)) if *last == call => *posted += count,
+                _ => self.posted.push((call, count)),
+            }
             self.sure += count;
         }
         match self.outside {
@@ -111,10 +112,10 @@ impl Queue {
         }
         let Some(call) = call else { return };
         self.sure = self.sure.saturating_sub(1);
-        if let Some(count) = self.posted.get_mut(&call) {
-            *count -= 1;
-            if *count == 0 {
-                self.posted.remove(&call);
+        if let Some(i) = self.posted.iter().position(|(posted, _)| *posted == call) {
+            self.posted[i].1 -= 1;
+            if self.posted[i].1 == 0 {
+                self.posted.remove(i);
             }
         }
     }
@@ -169,11 +170,10 @@ impl World<'_> {
     /// Whether a completion of the request may be the next that is taken.
     pub(super) fn judge_turn(&self, request: &Request) -> Result<(), Rule> {
         let queue = &self.state.rings[usize::from(request.ring.0)].queue;
-        match queue.posted.keys().next() {
-            Some(first) if request.posted != Some(*first) || queue.posted.len() > 1 => {
-                self.hold_to(request.born_call <= *first, Rule::RingPostedInOrder)?;
-            }
-            Some(_) | None => {}
+        match queue.posted[..] {
+            [] => {}
+            [(only, _)] if request.posted == Some(only) => {}
+            [(first, _), ..] => self.hold_to(request.born_call <= first, Rule::RingPostedInOrder)?,
         }
         if self.state.flag_owed.is_some() {
             // whoever peeks looks at the flag first

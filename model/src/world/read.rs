@@ -14,7 +14,7 @@ use crate::may::{Counts, May};
 use crate::net::{Connection, Datagrams, Holds, Pending, Stream};
 use crate::prepare::ReadPlan;
 use crate::program::{End, Lane, SocketId, SocketState, Step, socket_of};
-use crate::request::{Phase, Read, RequestId};
+use crate::request::{Phase, Read, Request, RequestId};
 use crate::rules::Rule;
 
 /// What a completed read has put into its memory and what was not looked at.
@@ -201,8 +201,8 @@ impl World<'_> {
     }
 
     /// Whether a datagram that may be the next has so many bytes for the read.
-    pub(super) fn judge_read_count(&self, id: RequestId, res: Res) -> Result<(), Rule> {
-        let (Some(read), Res::Bytes(n)) = (self.request(id).reads, res) else { return Ok(()) };
+    pub(super) fn judge_read_count(&self, request: &Request, res: Res) -> Result<(), Rule> {
+        let (Some(read), Res::Bytes(n)) = (request.reads, res) else { return Ok(()) };
         let Some(queue) = self.datagrams(read.socket) else { return Ok(()) };
         let fits = queue.front().any(|(_, datagram)| datagram.len_bytes.min(read.len_bytes) == n);
         self.hold_to(fits, Rule::ReadDatagram)

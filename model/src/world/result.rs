@@ -21,8 +21,13 @@ enum ChainEnd {
 
 impl World<'_> {
     /// Whether the request may post this result now.
-    pub(super) fn judge_result(&self, id: RequestId, res: Res, more: bool) -> Result<(), Rule> {
-        let request = self.request(id);
+    pub(super) fn judge_result(
+        &self,
+        id: RequestId,
+        request: &Request,
+        res: Res,
+        more: bool,
+    ) -> Result<(), Rule> {
         if let Err(rule) = request.phase.after(Event::Finish) {
             self.refuse(rule)?;
         }
@@ -46,14 +51,14 @@ impl World<'_> {
             Ok(rule) => self.hit(rule),
             Err(_) if self.may_be_cancelled(id, res) => self.hit(Rule::CancelEndsTarget),
             Err(_) if self.is_refused_late(id, request, res) => self.hit(Rule::DatagramRefused),
-            Err(_) if self.is_crowded_out(id, res) => self.hit(Rule::SendDontwait),
+            Err(_) if self.is_crowded_out(id, request, res) => self.hit(Rule::SendDontwait),
             Err(rule) if self.deviates(id, res).is_some() => self.hold_to(!self.law.contract, rule)?,
             Err(rule) => {
                 let rule = self.rule_of_read(id, self.unlocked_rule(request, res).unwrap_or(rule));
                 self.refuse(rule)?;
             }
         }
-        self.judge_read_count(id, res)?;
+        self.judge_read_count(request, res)?;
         self.judge_turn(request)?;
         if res == Res::Bytes(0) && request.socket.is_none() {
             self.hold_to(self.may_have_found(id), Rule::CancelFound)?;
@@ -62,7 +67,7 @@ impl World<'_> {
             self.refuse(Rule::SkipSuccessIsSilent)?;
         }
         if let Some(socket) = request.socket {
-            self.judge_on_socket(id, socket, res)?;
+            self.judge_on_socket(id, request, socket, res)?;
         }
         let announces = request.announces(res);
         let rule = match (request.notice.is_some(), res.is_err()) {
@@ -75,20 +80,25 @@ impl World<'_> {
         self.hold_to(more == announces, rule)
     }
 
-    fn judge_on_socket(&self, id: RequestId, socket: SocketId, res: Res) -> Result<(), Rule> {
+    fn judge_on_socket(
+        &self,
+        id: RequestId,
+        request: &Request,
+        socket: SocketId,
+        res: Res,
+    ) -> Result<(), Rule> {
         let Some(stream) = self.stream(socket) else { return Ok(()) };
         if let Err(rule) = stream.judge_result(id, res) {
             self.refuse(rule)?;
         }
         let Connection::Reset(pending) = stream.connection else { return Ok(()) };
-        if self.request(id).may.errors.iter().any(|(e, _)| e.0 == errno::ECONNRESET) {
+        if request.may.errors.iter().any(|(e, _)| e.0 == errno::ECONNRESET) {
             let reset = res == Res::Err(Errno(errno::ECONNRESET));
             let pipe = res == Res::Err(Errno(errno::EPIPE));
             if reset {
                 self.hold_to(pending != Pending::No, Rule::SendResetOnce)?;
             }
             // tried after the near end was shut down, and before the reset; a write tells of it later
-            let request = self.request(id);
             let was_shut = self.state.ends[usize::from(socket.0)].shut > 0;
             let earlier = was_shut && (request.is_async || request.late || request.is_write);
             if pipe && pending == Pending::Yes && !earlier {
@@ -123,7 +133,7 @@ impl World<'_> {
 
     /// The request posts its result.
     pub(super) fn complete(&mut self, id: RequestId, res: Res, more: bool) -> Result<(), Rule> {
-        self.judge_result(id, res, more)?;
+        self.judge_result(id, self.request(id), res, more)?;
         self.hit(Rule::OneResult);
         let request = self.request(id);
         let is_promised = request.may.judge(res).is_ok() || self.may_be_cancelled(id, res);
@@ -325,7 +335,7 @@ impl World<'_> {
         let request = self.request(id);
         let again = Res::Err(Errno(errno::EAGAIN));
         let is_refused = self.is_refused_late(id, request, Res::Err(Errno(errno::ECONNREFUSED)));
-        let is_crowded = self.is_crowded_out(id, again);
+        let is_crowded = self.is_crowded_out(id, request, again);
         let by_itself = !request.may.errors.is_empty()
             || is_polled_elsewhere(request, again)
             || request.swept.is_some()

@@ -65,7 +65,7 @@ impl World<'_> {
             result: (!done && request.phase != Phase::Queued).then(|| request.may.clone()),
             announces: request.notice.is_some() && !request.cut,
             usages,
-            holds: self.holds(id),
+            holds: self.holds(id, request),
             lends: !request.cut && (!done || attached),
             owed: self.owed_by(id),
         }
