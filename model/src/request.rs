@@ -113,7 +113,7 @@ pub struct Request {
     /// What it will do, while it is queued behind another.
     pub plan: Option<Plan>,
     /// What it looks up among what is registered, once it was tried.
-    pub looks_up: Option<SendPlan>,
+    pub looks_up: Option<Box<SendPlan>>,
     /// The socket it sends on, once it was tried.
     pub socket: Option<SocketId>,
     /// What it reads, once its descriptor was looked up.

@@ -28,8 +28,9 @@ pub fn simulate_mutant(
 ) -> Trace {
     let law = Law { mutation, ..Law::of(program, profile) };
     let mut walk = Walk::new(law);
+    let mut ways = Vec::new();
     while walk.step < program.steps.len() {
-        let ways = walk.ways();
+        walk.find_ways(&mut ways);
         if ways.is_empty() {
             return Trace { seen: walk.seen, end: Ending::Cut };
         }

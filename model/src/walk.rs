@@ -31,9 +31,6 @@ pub(crate) struct Walk<'a> {
 /// A piece of memory that is not read byte by byte.
 const LONG_BYTES: u64 = 16;
 
-/// Ways that there are room for at first; mostly there are no more.
-const WAYS_USUAL: usize = 8;
-
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -71,22 +68,27 @@ impl<'a> Walk<'a> {
 
     /// What may happen next; empty when the program has ended or nothing can be said.
     pub(crate) fn ways(&self) -> Vec<Way> {
-        let Some(step) = self.current() else { return Vec::new() };
+        let mut ways = Vec::new();
+        self.find_ways(&mut ways);
+        ways
+    }
+
+    /// As `ways`, into a list that was used before.
+    pub(crate) fn find_ways(&self, ways: &mut Vec<Way>) {
+        ways.clear();
+        let Some(step) = self.current() else { return };
         if self.world.unclaimed().is_some() {
-            return Vec::new();
+            return;
         }
         if let Some(value) = self.world.owed_return() {
-            return self.returns(value);
+            return self.returns(value, ways);
         }
         if !self.towards.is_empty() {
-            return self.onwards(step);
+            return self.onwards(step, ways);
         }
         if let Some(fill) = self.world.fill() {
-            let mut ways = Vec::new();
-            self.each_delivery(fill.socket, |way| ways.push(way));
-            return ways;
+            return self.each_delivery(fill.socket, |way| ways.push(way));
         }
-        let mut ways = Vec::with_capacity(WAYS_USUAL);
         let mut waits = None;
         match step {
             Step::Reap { ring, until } => {
@@ -156,16 +158,15 @@ impl<'a> Walk<'a> {
         {
             ways.push(Way::GiveUp);
         }
-        ways
     }
 
-    fn returns(&self, value: i64) -> Vec<Way> {
+    fn returns(&self, value: i64, ways: &mut Vec<Way>) {
         if self.world.law.mutation.is_none() {
-            return vec![Way::Take(Decision::Return(value))];
+            return ways.push(Way::Take(Decision::Return(value)));
         }
         let candidates = [value, value - 1, value + 1].map(Decision::Return);
         let allowed = candidates.into_iter().filter(|d| self.world.clone().after(*d).is_ok());
-        allowed.map(Way::Take).collect()
+        ways.extend(allowed.map(Way::Take));
     }
 
     fn each_delivery(&self, socket: SocketId, mut to: impl FnMut(Way)) {
@@ -177,8 +178,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What may come where a chain goes on unseen: more of that, and then bytes of whoever was tried.
-    fn onwards(&self, step: &Step) -> Vec<Way> {
-        let mut ways = Vec::new();
+    fn onwards(&self, step: &Step, ways: &mut Vec<Way>) {
         for (socket, sender) in &self.towards {
             let hidden = self.world.hidden_towards(*sender, *socket).into_iter();
             let leads = |decision: &Decision| self.world.leads_to(*decision, *sender, *socket);
@@ -194,7 +194,6 @@ impl<'a> Walk<'a> {
             });
         }
         ways.dedup();
-        ways
     }
 
     /// The requests to whose bytes a decision leads that is not seen.
@@ -247,7 +246,7 @@ impl<'a> Walk<'a> {
         self.broken_rest > LONG_BYTES && self.lengthens(way)
     }
 
-    /// Goes one way on.
+    /// Goes one way on, which `ways` has proposed or which has fewer bytes than that.
     pub(crate) fn take(&mut self, way: Way) -> Result<(), Rule> {
         self.broken_off = None;
         match way {
@@ -278,21 +277,21 @@ impl<'a> Walk<'a> {
     fn decide(&mut self, decision: Decision) -> Result<(), Rule> {
         match decision {
             Decision::Return(value) => {
-                self.world.after(decision)?;
+                self.world.after_proposed(decision)?;
                 self.note(What::Returned(value));
             }
             Decision::Complete { request, res, more } => {
                 let (ring, user_data) = self.name(request);
-                self.world.after(decision)?;
+                self.world.after_proposed(decision)?;
                 self.note_cqe(ring, Cqe::of(user_data, Completion::Result { res, more }));
             }
             Decision::Notify { request, usage } => {
                 let (ring, user_data) = self.name(request);
-                self.world.after(decision)?;
+                self.world.after_proposed(decision)?;
                 self.note_cqe(ring, Cqe::of(user_data, Completion::Notification(usage)));
             }
             Decision::Overflow { ring, set } => {
-                self.world.after(decision)?;
+                self.world.after_proposed(decision)?;
                 self.note(What::Overflow { ring, set });
             }
             Decision::Deliver { request, len_bytes, generation } => {
@@ -301,7 +300,7 @@ impl<'a> Walk<'a> {
                 let piece = writer.bytes_from(writer.read, len_bytes).next();
                 let rest = writer.bytes_from(writer.read, u64::MAX).next();
                 let left = rest.map_or(0, |rest| rest.len_bytes.saturating_sub(len_bytes));
-                self.world.after(decision)?;
+                self.world.after_proposed(decision)?;
                 self.broken_off = (left > 0).then_some((request, generation));
                 self.broken_rest = left;
                 // what two peers read is told in the order of reading: chains go over sockets
@@ -317,7 +316,7 @@ impl<'a> Walk<'a> {
                 let datagram = self.world.datagrams(socket).and_then(|queue| queue.queue.get(index));
                 let most = self.world.fill().map_or(u64::MAX, |fill| fill.left);
                 let segments = datagram.map(|d| cut_off(&d.segments, most)).unwrap_or_default();
-                self.world.after(decision)?;
+                self.world.after_proposed(decision)?;
                 let mut runs = Vec::new();
                 for s in segments {
                     push_run(&mut runs, run_of(s.region, s.oldest, s.offset, s.len_bytes));
@@ -325,18 +324,18 @@ impl<'a> Walk<'a> {
                 self.note(What::Received(Received { socket, runs }));
             }
             Decision::Ack { socket, len_bytes } => {
-                self.world.after(decision)?;
+                self.world.after_proposed(decision)?;
                 self.write_runs();
                 self.note(What::Acked { socket, len_bytes });
             }
             Decision::SendAgain { socket, len_bytes, generation } => {
                 let segment = self.world.missed(socket).map(|(segment, _)| segment);
-                self.world.after(decision)?;
+                self.world.after_proposed(decision)?;
                 if let Some(segment) = segment {
                     self.runs.push((socket, run_of(segment.region, generation, segment.offset, len_bytes)));
                 }
             }
-            Decision::Proceed { .. } => self.world.after(decision)?,
+            Decision::Proceed { .. } => self.world.after_proposed(decision)?,
         }
         Ok(())
     }

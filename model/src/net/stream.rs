@@ -323,9 +323,8 @@ impl Stream {
         })
     }
 
-    /// Whether the peer may read `n` more bytes of `request` now.
-    pub fn judge_read(&self, request: RequestId, n: u64) -> Result<(), Rule> {
-        let writer = self.writer(request).ok_or(Rule::StreamNothingInvented)?;
+    /// Whether the peer may read `n` more bytes of one of the writers now.
+    pub fn judge_read(&self, writer: &Writer, n: u64) -> Result<(), Rule> {
         if self.connection_is_reset() || self.window_closed {
             return Err(Rule::StreamNothingInvented);
         }
@@ -335,13 +334,13 @@ impl Stream {
         if writer.read.saturating_add(n) > writer.accepted.1 {
             return Err(Rule::StreamPrefix);
         }
-        if !self.front().any(|w| w.request == request) {
+        if !self.front().any(|w| w.request == writer.request) {
             return Err(Rule::StreamInOrder);
         }
         // whoever was being read and had one try only has ended where the other begins
         let cut_short = self.writers.iter().any(|other| {
-            other.request != request
-                && other.is_being_read()
+            other.is_being_read()
+                && other.request != writer.request
                 && other.accepted.0 > other.read
                 && !other.send.retries
                 && !self.may_interleave(writer, other)

@@ -132,7 +132,7 @@ impl World<'_> {
         }
         let (is_async, late) = (self.request(id).is_async, self.request(id).late);
         if (plan.is_fixed() || plan.fixed_file) && (is_async || late || plan.poll_first) {
-            self.request_mut(id).looks_up = Some(plan.clone());
+            self.request_mut(id).looks_up = Some(Box::new(plan.clone()));
         }
         let mut faults = self.check_registered(id, plan);
         // what was or will be found in one table is what may come of it
@@ -305,8 +305,7 @@ impl World<'_> {
             first_try(len, room, plan, self.has_fault(Fault::OneByteShort))
         };
         // it may have been tried, and may have waited with a part of it taken, before what ended the connection
-        let needs =
-            |stream: &Stream| unseen.saturating_add(mapped).saturating_add(stream.purged_bytes);
+        let needs = |stream: &Stream| unseen.saturating_add(mapped).saturating_add(stream.purged_bytes);
         let roomy = self.stream(socket).is_some_and(|s| s.room_for(needs(s)) == Room::Enough);
         let may_have_waited = self.ended_since(id, socket).1 && !roomy && plan.retry == Retry::UntilAll;
         if let Some(counts) = may.bytes.as_mut().filter(|_| may_have_waited) {

@@ -160,7 +160,8 @@ impl World<'_> {
                     || (Deviation::OrphanNotif.applies_to(self.law.profile) && !self.law.contract);
                 let unseen =
                     |socket| self.lane(socket).is_declared() && self.queued_on(socket).next().is_some();
-                let released = settling || self.holds(id, request) == Holds::No && !request.socket.is_some_and(unseen);
+                let released =
+                    settling || self.holds(id, request) == Holds::No && !request.socket.is_some_and(unseen);
                 (kept && released).then_some(("notification", Rule::NotifComes))
             }
         }

@@ -37,7 +37,7 @@ use crate::mutation::{Fault, Mutation};
 use crate::net::{Datagrams, Stream, UDP4_LONGEST, UDP6_LONGEST, Wire, usual_room};
 use crate::profile::Profile;
 use crate::program::{Lane, Program, RingId, SocketId, SocketKind, SocketState, Until};
-use crate::request::RequestId;
+use crate::request::{Request, RequestId};
 use crate::rules::Rule;
 use crate::space::Space;
 use crate::sqe::Sqe;
@@ -205,8 +205,6 @@ pub(crate) struct State {
     pub(crate) sockets: Vec<Socket>,
     pub(crate) generations: Vec<Generation>,
     pub(crate) requests: requests::Requests,
-    /// The requests of `requests` that may still post, by what their completions carry.
-    pub(crate) waiting: BTreeSet<(RingId, u64, RequestId)>,
     pub(crate) next_id: u32,
     /// What the completions of requests carried that another thread ran: it may still be seen to run them.
     pub(crate) ran_elsewhere: BTreeSet<(RingId, u64)>,
@@ -312,7 +310,6 @@ impl<'a> World<'a> {
             sockets: sockets.collect(),
             generations: vec![Generation(0); program.regions.len()],
             requests: requests::Requests::default(),
-            waiting: BTreeSet::new(),
             ran_elsewhere: BTreeSet::new(),
             next_id: 0,
             returns: None,
@@ -345,6 +342,19 @@ impl<'a> World<'a> {
     pub fn after(&mut self, decision: Decision) -> Result<(), Rule> {
         self.judge_fill(decision)?;
         self.decide(decision)?;
+        self.looked_at(decision);
+        self.wake_reads();
+        Ok(())
+    }
+
+    /// Takes a decision that this state has proposed, so what comes often need not be judged again.
+    pub(crate) fn after_proposed(&mut self, decision: Decision) -> Result<(), Rule> {
+        match decision {
+            Decision::Complete { request, res, more } => self.completed(request, res, more),
+            Decision::Notify { request, usage } => self.notified(request, usage),
+            Decision::Deliver { request, len_bytes, .. } => self.delivered(request, len_bytes),
+            other => return self.after(other),
+        }
         self.looked_at(decision);
         self.wake_reads();
         Ok(())
@@ -457,8 +467,8 @@ impl<'a> World<'a> {
 
     /// The requests that may still post on `ring` under this user data, oldest first.
     pub(crate) fn requests_with(&self, ring: RingId, user_data: u64) -> impl Iterator<Item = RequestId> {
-        let range = (ring, user_data, RequestId(0))..=(ring, user_data, RequestId(u32::MAX));
-        self.state.waiting.range(range).map(|(_, _, id)| *id)
+        let named = move |request: &Request| request.user_data == user_data && request.ring == ring;
+        self.state.requests.iter().filter(move |(_, request)| named(request)).map(|(id, _)| *id)
     }
 
     pub(crate) fn give_up(&mut self, why: impl Into<String>) {

@@ -66,6 +66,12 @@ impl World<'_> {
     /// The request posts its notification.
     pub(super) fn notify(&mut self, id: RequestId, usage: Usage) -> Result<(), Rule> {
         self.judge_notification(id, self.request(id), usage)?;
+        self.notified(id, usage);
+        Ok(())
+    }
+
+    /// The request has posted its notification.
+    pub(super) fn notified(&mut self, id: RequestId, usage: Usage) {
         self.hit(Rule::OneNotif);
         self.take_from_queue(id, false);
         let request = self.request_mut(id);
@@ -85,6 +91,5 @@ impl World<'_> {
         }
         self.count(user_data, false, true);
         self.retire(id);
-        Ok(())
     }
 }

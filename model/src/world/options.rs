@@ -161,21 +161,21 @@ impl World<'_> {
             return all.filter(|decision| self.clone().after(*decision).is_ok()).for_each(to);
         }
         let Some(stream) = self.stream(socket) else { return };
-        let mut judged = |decision| {
-            if let Decision::Deliver { request, len_bytes, generation } = decision
-                && self.judge_delivery(request, len_bytes, generation).is_ok()
-            {
-                to(decision);
-            }
+        let mut propose = |writer: &Writer| {
+            self.propose_bytes(writer, |len_bytes, generation| {
+                if self.judge_delivery(stream, writer, len_bytes, generation).is_ok() {
+                    to(Decision::Deliver { request: writer.request, len_bytes, generation });
+                }
+            });
         };
         if self.is_wide() {
-            stream.writers.iter().for_each(|writer| self.propose_bytes(writer, &mut judged));
+            stream.writers.iter().for_each(&mut propose);
         } else {
-            stream.front().for_each(|writer| self.propose_bytes(writer, &mut judged));
+            stream.front().for_each(&mut propose);
         }
     }
 
-    fn propose_bytes(&self, writer: &Writer, mut to: impl FnMut(Decision)) {
+    fn propose_bytes(&self, writer: &Writer, mut to: impl FnMut(u64, Generation)) {
         let left = if self.is_wide() { u64::MAX } else { writer.accepted.1 - writer.read };
         let Some(segment) = writer.bytes_from(writer.read, left).next() else { return };
         let most = segment.len_bytes;
@@ -194,8 +194,7 @@ impl World<'_> {
             let mut proposed = 0;
             for len_bytes in counts.into_iter().filter(|n| *n > 0) {
                 if len_bytes != proposed {
-                    let generation = Generation(generation);
-                    to(Decision::Deliver { request: writer.request, len_bytes, generation });
+                    to(len_bytes, Generation(generation));
                 }
                 proposed = len_bytes;
             }

@@ -132,7 +132,7 @@ impl World<'_> {
             if (errors.is_empty() && hopeless) || (other && request.socket.is_none()) {
                 request.late = true;
                 request.phase = Phase::Queued;
-                request.plan = Some(Plan::Send(plan));
+                request.plan = Some(Plan::Send(*plan));
                 self.try_first(id);
             } else if other {
                 self.give_up("a registered file that may be either of two sockets");

@@ -134,6 +134,12 @@ impl World<'_> {
     /// The request posts its result.
     pub(super) fn complete(&mut self, id: RequestId, res: Res, more: bool) -> Result<(), Rule> {
         self.judge_result(id, self.request(id), res, more)?;
+        self.completed(id, res, more);
+        Ok(())
+    }
+
+    /// The request has posted its result.
+    pub(super) fn completed(&mut self, id: RequestId, res: Res, more: bool) {
         self.hit(Rule::OneResult);
         let request = self.request(id);
         let is_promised = request.may.judge(res).is_ok() || self.may_be_cancelled(id, res);
@@ -147,7 +153,6 @@ impl World<'_> {
         self.take_from_queue(id, true);
         self.count(user_data, more, false);
         self.conclude(id, res);
-        Ok(())
     }
 
     /// The request has this result: what follows from that.
@@ -265,7 +270,6 @@ impl World<'_> {
             if ran_elsewhere {
                 self.state.ran_elsewhere.insert((ring, user_data));
             }
-            self.state.waiting.remove(&(ring, user_data, id));
             self.state.requests.remove(id);
         }
     }

@@ -4,7 +4,7 @@ use super::World;
 use crate::cqe::Res;
 use crate::may::May;
 use crate::memory::Generation;
-use crate::net::Writer;
+use crate::net::{Stream, Writer};
 use crate::program::{Lane, SocketId};
 use crate::request::{Phase, RequestId};
 use crate::rules::Rule;
@@ -21,22 +21,25 @@ impl World<'_> {
         }
     }
 
-    /// Whether the peer may read these bytes of the request now.
-    pub(super) fn judge_delivery(&self, id: RequestId, len: u64, generation: Generation) -> Result<(), Rule> {
-        let Some(writer) = self.writer(id) else { return self.refuse(Rule::StreamNothingInvented) };
-        let socket = writer.send.socket;
+    /// Whether the peer may read these bytes of the request that writes them now.
+    pub(super) fn judge_delivery(
+        &self,
+        stream: &Stream,
+        writer: &Writer,
+        len: u64,
+        generation: Generation,
+    ) -> Result<(), Rule> {
         if let Some(segment) = writer.bytes_from(writer.read, len).next()
             && segment.region.is_some()
         {
             self.hold_to(generation >= segment.oldest, Rule::ZcLentIsShared)?;
             self.hold_to(generation <= segment.newest, Rule::StreamIsMemory)?;
         }
-        let Some(stream) = self.stream(socket) else { return self.refuse(Rule::StreamNothingInvented) };
-        if self.lane(socket) == Lane::RepairTcp {
+        if self.lane(writer.send.socket) == Lane::RepairTcp {
             // behind a device that nobody listens to, nobody reads
             self.refuse(Rule::StreamNothingInvented)?;
         }
-        if let Err(rule) = stream.judge_read(id, len) {
+        if let Err(rule) = stream.judge_read(writer, len) {
             self.refuse(rule)?;
         }
         for rule in
@@ -49,14 +52,22 @@ impl World<'_> {
 
     /// The peer reads bytes of the request.
     pub(super) fn deliver(&mut self, id: RequestId, len: u64, generation: Generation) -> Result<(), Rule> {
-        self.judge_delivery(id, len, generation)?;
+        match self.writer(id).and_then(|writer| Some((self.stream(writer.send.socket)?, writer))) {
+            Some((stream, writer)) => self.judge_delivery(stream, writer, len, generation)?,
+            None => self.refuse(Rule::StreamNothingInvented)?,
+        }
+        self.delivered(id, len);
+        Ok(())
+    }
+
+    /// The peer has read bytes of the request.
+    pub(super) fn delivered(&mut self, id: RequestId, len: u64) {
         let socket = self.writer(id).map(|writer| writer.send.socket);
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.read(id, len);
         }
         self.is_read(id, len);
         self.state.drained = self.state.drained.saturating_add(len);
-        Ok(())
     }
 
     /// The peer reads a datagram.

@@ -161,7 +161,6 @@ impl World<'_> {
             }
             Prepared::NotModelled(what) => self.give_up(what),
         }
-        self.state.waiting.insert((ring, request.user_data, id));
         self.state.requests.push(id, request);
         (id, refused)
     }
