@@ -209,7 +209,7 @@ fn only_a_declared_peer_is_told_what_to_do() {
           :        |
           :        `-- not accepted here
           `----
-         help: expected a socket with lane=repair-tcp-tap
+         help: expected a socket with lane=ifb-udp-tap or lane=repair-tcp-tap
     "#]],
     );
     check(
@@ -222,7 +222,7 @@ fn only_a_declared_peer_is_told_what_to_do() {
           :          |
           :          `-- not accepted here
           `----
-         help: expected a socket with lane=repair-tcp-tap
+         help: expected a socket with lane=ifb-udp-tap or lane=repair-tcp-tap
     "#]],
     );
     check(
@@ -265,7 +265,8 @@ fn lanes_suit_their_kinds() {
           : ^^^^^^^^^^^^^|^^^^^^^^^^^^^
           :              `-- not accepted here
           `----
-         help: expected one of: lane=ifb-udp for udp, lane=repair-tcp and lane=repair-tcp-tap for tcp
+         help: expected one of: lane=ifb-udp and lane=ifb-udp-tap for udp, lane=repair-tcp and
+               lane=repair-tcp-tap for tcp
     "#]],
     );
     check(
@@ -278,7 +279,8 @@ fn lanes_suit_their_kinds() {
           : ^^^^^^^^^^^^^^^|^^^^^^^^^^^^^^^
           :                `-- not accepted here
           `----
-         help: expected one of: lane=ifb-udp for udp, lane=repair-tcp and lane=repair-tcp-tap for tcp
+         help: expected one of: lane=ifb-udp and lane=ifb-udp-tap for udp, lane=repair-tcp and
+               lane=repair-tcp-tap for tcp
     "#]],
     );
     check(
@@ -291,7 +293,8 @@ fn lanes_suit_their_kinds() {
           : ^^^^^^^^^^^^^^^^^^|^^^^^^^^^^^^^^^^^^
           :                   `-- not accepted here
           `----
-         help: expected one of: lane=ifb-udp for udp, lane=repair-tcp and lane=repair-tcp-tap for tcp
+         help: expected one of: lane=ifb-udp and lane=ifb-udp-tap for udp, lane=repair-tcp and
+               lane=repair-tcp-tap for tcp
     "#]],
     );
     check(
@@ -304,7 +307,8 @@ fn lanes_suit_their_kinds() {
           :                     ^^^|^^
           :                        `-- not accepted here
           `----
-         help: expected one of: loopback, gate, gate-full, ifb-udp, repair-tcp, repair-tcp-tap, unknown
+         help: expected one of: loopback, gate, gate-full, ifb-udp, ifb-udp-tap, repair-tcp, repair-tcp-
+               tap, unknown
     "#]],
     );
 }

@@ -206,7 +206,8 @@ fn a_socket_has_a_descriptor_and_a_kind() {
               :                      ^^|^
               :                        `-- not accepted here
               `----
-             help: expected one of: loopback, gate, gate-full, ifb-udp, repair-tcp, repair-tcp-tap, unknown
+             help: expected one of: loopback, gate, gate-full, ifb-udp, ifb-udp-tap, repair-tcp, repair-tcp-
+                   tap, unknown
         "#]],
     );
     check(

@@ -134,6 +134,7 @@ fn mixed_drafts_reach_every_way_and_path_and_what_may_become_of_a_send() {
         gate: {"contiguous", "linked", "staged", "staged-fixed", "vectorized", "vectorized-fixed"}
         gate-full: {"contiguous", "linked", "staged", "staged-fixed", "vectorized", "vectorized-fixed"}
         ifb-udp: {"contiguous", "linked", "staged", "staged-fixed", "vectorized", "vectorized-fixed"}
+        ifb-udp-tap: {"linked", "staged", "staged-fixed", "vectorized", "vectorized-fixed"}
         loopback: {"contiguous", "linked", "staged", "staged-fixed", "vectorized", "vectorized-fixed"}
         repair-tcp: {"contiguous", "linked", "staged", "staged-fixed", "vectorized", "vectorized-fixed"}
         repair-tcp-tap: {"contiguous", "linked", "staged", "staged-fixed", "vectorized", "vectorized-fixed"}"#]].assert_eq(&ways_of.collect::<Vec<_>>().join("\n"));

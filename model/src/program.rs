@@ -141,11 +141,13 @@ pub enum Lane {
     GateFull,
     /// Into a device that takes datagrams as they lie in memory and drops them.
     IfbUdp,
+    /// As `IfbUdp`, with a tap on the device: what leaves is copied for whoever listens, and is what the peer is
+    /// taken to read. A tap hears all sockets of the program that use the device.
+    IfbUdpTap,
     /// Into such a device over TCP. The connection was declared, not negotiated (`TCP_REPAIR`); its peer
     /// reads nothing, and acknowledges when it is told to.
     RepairTcp,
-    /// As `RepairTcp`, with a tap on the device: what leaves is copied for whoever listens, and is what the
-    /// peer is taken to read. A tap hears all sockets of the program that use the device.
+    /// As `RepairTcp`, with a tap on the device.
     RepairTcpTap,
     /// Nothing is known of the path, as in somebody's log: any room, any time of release, copied or
     /// not. Only judged, never run.
@@ -160,7 +162,17 @@ impl Lane {
 
     /// Whether bytes end in a device that drops them.
     pub fn has_device(self) -> bool {
-        self == Lane::IfbUdp || self.is_declared()
+        matches!(self, Lane::IfbUdp | Lane::IfbUdpTap) || self.is_declared()
+    }
+
+    /// Whether somebody listens to what leaves through the device.
+    pub fn is_tapped(self) -> bool {
+        matches!(self, Lane::IfbUdpTap | Lane::RepairTcpTap)
+    }
+
+    /// Whether what arrives is read, or heard, by anybody.
+    pub fn is_heard(self) -> bool {
+        !self.has_device() || self.is_tapped()
     }
 }
 

@@ -131,13 +131,13 @@ impl Live {
                     }
                 }
                 Read::Nothing => {
-                    let Some(far) = &self.pair.far else { return Waited::Enough };
+                    let Some(far) = self.pair.reader() else { return Waited::Enough };
                     self.push();
                     if left(deadline).is_zero() {
                         return Waited::GaveUp;
                     }
                     let slice = if wanted == u64::MAX { LOOK_AGAIN } else { left(deadline) };
-                    sys::wait(far.as_fd(), libc::POLLIN, slice.min(left(deadline)));
+                    sys::wait(far, libc::POLLIN, slice.min(left(deadline)));
                 }
             }
         }
@@ -145,6 +145,12 @@ impl Live {
 
     /// Reads once, without waiting.
     fn read(&mut self, wanted: u64, reader: &mut Reader, haul: &mut Haul) -> Read {
+        if let Some(ear) = &mut self.pair.ear {
+            let Some(datagram) = ear.next() else { return Read::Nothing };
+            haul.bytes.extend_from_slice(datagram);
+            haul.borders.push(haul.bytes.len());
+            return Read::Some;
+        }
         let Some(far) = &self.pair.far else { return Read::Over };
         if self.ended.is_some() {
             return Read::Over;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::namespace::Network;
 use crate::skip::Skip;
 use crate::sys::{self, check};
-use crate::tap::Tap;
+use crate::tap::{DatagramTap, Tap};
 
 /// What is asked for where the program says nothing: what every usual `net.core.*mem_max` allows. Asking
 /// at all turns off automatic sizing, which would make room a matter of history.
@@ -39,6 +39,8 @@ pub(crate) struct Pair {
     pub(crate) declared: Option<Declared>,
     /// What hears the bytes of a declared connection leave.
     pub(crate) tap: Option<Tap>,
+    /// What hears datagrams leave through the device.
+    pub(crate) ear: Option<DatagramTap>,
     /// The far end has so small a receive buffer that its window stays open only a little.
     narrow: bool,
 }
@@ -63,7 +65,9 @@ impl Pair {
     /// Makes a socket and its peer, and places both.
     pub(crate) fn make(id: SocketId, setup: &SocketSetup, listeners: &mut Listeners) -> Result<Pair, Skip> {
         match setup.lane {
-            Lane::IfbUdp => return Pair::through_device(id, setup, listeners.device()?.as_ref()),
+            Lane::IfbUdp | Lane::IfbUdpTap => {
+                return Pair::through_device(id, setup, listeners.device()?.as_ref());
+            }
             Lane::RepairTcp | Lane::RepairTcpTap => return Pair::declare(id, setup, &listeners.device()?),
             Lane::Loopback | Lane::Gate | Lane::GateFull | Lane::Unknown => {}
         }
@@ -77,7 +81,7 @@ impl Pair {
         let near = place(near, id, End::Near)?;
         let far = far.map(|far| place(far, id, End::Far)).transpose()?;
         let narrow = is_tcp(setup.kind) && rcvbuf_of(setup) < BUFFER_BYTES;
-        Ok(Pair { kind: setup.kind, near: Some(near), far, declared: None, tap: None, narrow })
+        Ok(Pair { kind: setup.kind, near: Some(near), far, declared: None, tap: None, ear: None, narrow })
     }
 
     /// A datagram socket whose datagrams end in the device.
@@ -85,8 +89,10 @@ impl Pair {
         let near = device.datagrams().map_err(Skip::setup("making a socket"))?;
         let sndbuf = setup.sndbuf_bytes.unwrap_or(BUFFER_BYTES);
         set_buffer(&near, libc::SO_SNDBUF, sndbuf).map_err(Skip::setup("sizing a socket"))?;
+        let ear = setup.lane.is_tapped().then(|| DatagramTap::open(device, &near)).transpose();
+        let ear = ear.map_err(Skip::setup("listening to the device"))?;
         let near = Some(place(near, id, End::Near)?);
-        Ok(Pair { kind: setup.kind, near, far: None, declared: None, tap: None, narrow: false })
+        Ok(Pair { kind: setup.kind, near, far: None, declared: None, tap: None, ear, narrow: false })
     }
 
     /// A connection that was never made, and nobody at its other end.
@@ -101,11 +107,15 @@ impl Pair {
         })?;
         let sndbuf = setup.sndbuf_bytes.unwrap_or(BUFFER_BYTES);
         set_buffer(&near, libc::SO_SNDBUF, sndbuf).map_err(Skip::setup("sizing a socket"))?;
-        let tapped = setup.lane == Lane::RepairTcpTap;
-        let tap = tapped.then(|| Tap::open(&declared)).transpose();
+        let tap = setup.lane.is_tapped().then(|| Tap::open(&declared)).transpose();
         let tap = tap.map_err(Skip::setup("listening to the device"))?;
         let near = Some(place(near, id, End::Near)?);
-        Ok(Pair { kind: setup.kind, near, far: None, declared: Some(declared), tap, narrow: false })
+        Ok(Pair { kind: setup.kind, near, far: None, declared: Some(declared), tap, ear: None, narrow: false })
+    }
+
+    /// What is to be read before anything is seen of what was sent.
+    pub(crate) fn reader(&self) -> Option<BorrowedFd<'_>> {
+        self.far.as_ref().map(AsFd::as_fd).or(self.ear.as_ref().map(DatagramTap::as_fd))
     }
 
     /// Whether bytes come without borders.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use uringspec_model::net::WINDOW_UNIT_BYTES;
-use uringspec_model::program::{Amount, End, Lane, Program, Register, RingId, SocketId, Step as Do, Until};
+use uringspec_model::program::{Amount, End, Program, Register, RingId, SocketId, Step as Do, Until};
 use winnow::Result;
 
 use super::error::{CaseError, Refusal};
@@ -195,9 +195,9 @@ impl<'a> Lowering<'a> {
     fn reading(&self, peer: &Name) -> Result<SocketId, Refusal> {
         let socket = self.out.names.socket(peer, End::Far)?;
         let lane = self.out.program.sockets[usize::from(socket.0)].lane;
-        match lane.has_device() && lane != Lane::RepairTcpTap {
+        match !lane.is_heard() {
             true => Err(Refusal::new(peer.at, format!("{} is not there and reads nothing", peer.text))
-                .expecting(["a socket with lane=repair-tcp-tap"])),
+                .expecting(["a socket with lane=ifb-udp-tap or lane=repair-tcp-tap"])),
             false => Ok(socket),
         }
     }

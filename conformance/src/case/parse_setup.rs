@@ -24,6 +24,7 @@ pub(crate) const LANES: &[(&str, Lane)] = &[
     ("gate", Lane::Gate),
     ("gate-full", Lane::GateFull),
     ("ifb-udp", Lane::IfbUdp),
+    ("ifb-udp-tap", Lane::IfbUdpTap),
     ("repair-tcp", Lane::RepairTcp),
     ("repair-tcp-tap", Lane::RepairTcpTap),
     ("unknown", Lane::Unknown),

@@ -73,6 +73,7 @@ impl Path {
             0 | 1 => (SocketKind::Tcp4, Lane::Loopback),
             2 => (SocketKind::Tcp4, Lane::Gate),
             3 => (SocketKind::Tcp4, Lane::GateFull),
+            4 if byte / 8 % 2 == 1 => (SocketKind::Udp4, Lane::IfbUdpTap),
             4 => (SocketKind::Udp4, Lane::IfbUdp),
             5 => (SocketKind::Tcp4, Lane::RepairTcp),
             6 => (SocketKind::Tcp4, Lane::RepairTcpTap),
@@ -211,7 +212,7 @@ impl MixedDraft {
     fn disturb(&self, steps: &mut Vec<Step>, path: Path, sent: u64) {
         let (ring, socket) = (RingId(0), SocketId(0));
         let declared = path.lane.is_declared();
-        let reads = !path.is_datagram() && path.lane != Lane::RepairTcp;
+        let reads = path.lane.is_heard();
         // so many bytes surely have left that were not read, and not acknowledged
         let uncertain = self.has(0) || self.has(3) || path.holds();
         let sure = if uncertain { 0 } else { sent.min(LEAVES_BYTES) };
@@ -231,8 +232,8 @@ impl MixedDraft {
                     Step::Submit { ring, sqes: vec![cancel] }
                 }
                 Disturbance::Rewrite(which) => Step::Rewrite { region: RegionId(u16::from(which % 3)) },
-                // who only listens takes all that left
-                Disturbance::Drain(_) if declared && reads => {
+                // who only listens takes all that left, and of datagrams it is not known how many there are
+                Disturbance::Drain(_) if (declared || path.is_datagram()) && reads => {
                     Step::Drain { socket, amount: Amount::Everything }
                 }
                 Disturbance::Drain(part) if reads => {

@@ -102,7 +102,7 @@ fn answer(head: &str, place: &str) -> Answer {
     }
 }
 
-/// One line of a trace, such as `1 #1 4096 MORE` or `2 B read K 0..4096, x00`.
+/// One line of a trace, such as `1 #1 4096 MORE`, `2 B read K 0..4096, x00` or `2 B acked 4096`.
 fn seen(lowered: &Lowered, line: &str) -> Option<Seen> {
     let (step, rest) = line.split_once(' ')?;
     let what = match rest.split_once(' ') {
@@ -117,6 +117,10 @@ fn seen(lowered: &Lowered, line: &str) -> Option<Seen> {
         Some((peer, read)) => {
             let is_peer = |id: &SocketId| lowered.names.socket_name(*id, End::Far) == Some(peer);
             let socket = (0..lowered.program.sockets.len() as u16).map(SocketId).find(is_peer)?;
+            if let Some(bytes) = read.strip_prefix("acked ") {
+                let what = What::Acked { socket, len_bytes: bytes.parse().ok()? };
+                return Some(Seen { step: step.parse().ok()?, what });
+            }
             match read.strip_prefix("read ")? {
                 "the end" => What::PeerEnded { socket, how: PeerEnd::EndOfFile },
                 pieces => {

@@ -7,6 +7,7 @@ use super::contract::{Broken, Kind, Piece, Send};
 use super::judge::{At, Judge, Resent};
 use crate::cqe::Res;
 use crate::memory::{Generation, RegionId};
+use crate::net::{REQUEST_OVERHEAD_BYTES, usual_room};
 use crate::program::{Lane, SocketId, Step};
 use crate::rules::Rule;
 use crate::trace::Run;
@@ -19,7 +20,7 @@ pub(super) fn judge(judge: &Judge<'_, '_>, complete: bool) -> Result<(), Broken>
     for socket in 0..judge.contract.program.sockets.len() {
         let socket = SocketId(socket as u16);
         if judge.contract.is_datagram(socket) {
-            datagrams(judge, socket)?;
+            datagrams(judge, socket, complete)?;
         } else {
             stream(judge, socket, complete)?;
         }
@@ -67,7 +68,7 @@ fn bytes_of<'r>(judge: &'r Judge<'_, '_>, run: &'r Run) -> impl Iterator<Item = 
     (0..run.len_bytes()).map(|i| run.byte(&judge.contract.program.regions, i))
 }
 
-fn datagrams(judge: &Judge<'_, '_>, socket: SocketId) -> Result<(), Broken> {
+fn datagrams(judge: &Judge<'_, '_>, socket: SocketId, complete: bool) -> Result<(), Broken> {
     let mut left = writers(judge, socket);
     for read in judge.reads.iter().filter(|read| read.received.socket == socket) {
         let bytes: Vec<Byte> = read
@@ -91,7 +92,22 @@ fn datagrams(judge: &Judge<'_, '_>, socket: SocketId) -> Result<(), Broken> {
             left.remove(found);
         }
     }
-    Ok(())
+    let Some(drained) = judge.drained.get(&socket).filter(|_| complete && is_roomy(judge, socket)) else {
+        return Ok(());
+    };
+    let lost = left.iter().any(|writer| {
+        let result = judge.seen[writer.index].result;
+        result.is_some_and(|(at, res)| at.step <= drained.step && !res.is_err())
+    });
+    judge.contract.hold(!lost, drained.seen, Rule::MixedAcceptedArrives, "a datagram did not arrive")
+}
+
+/// Whether all that was ever sent on a datagram socket has room with whoever hears it, before any result is seen.
+/// Over loopback what another thread sends may be late.
+fn is_roomy(judge: &Judge<'_, '_>, socket: SocketId) -> bool {
+    let all = writers(judge, socket).iter().map(|w| w.send.len_bytes + REQUEST_OVERHEAD_BYTES).sum::<u64>();
+    let tapped = judge.contract.lane(socket) == Some(Lane::IfbUdpTap);
+    tapped && all <= usual_room(socket, Lane::IfbUdpTap).leaves_bytes
 }
 
 fn stream(judge: &Judge<'_, '_>, socket: SocketId, complete: bool) -> Result<(), Broken> {

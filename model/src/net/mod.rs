@@ -42,6 +42,8 @@ pub fn usual_room(socket: SocketId, lane: Lane) -> RoomReport {
         Lane::Loopback => (128 << 10, 32 << 10, false),
         Lane::Gate => (64 << 10, 0, false),
         Lane::GateFull => (18 << 10, 0, true),
+        // as much as whoever listens surely has room for
+        Lane::IfbUdpTap => (256 << 10, 128 << 10, false),
         Lane::IfbUdp | Lane::RepairTcp | Lane::RepairTcpTap => (256 << 10, 256 << 10, false),
         Lane::Unknown => (0, 0, false),
     };

@@ -453,7 +453,7 @@ impl Stream {
         }
         for i in (0..self.writers.len()).rev() {
             let writer = &mut self.writers[i];
-            if !writer.closed && writer.read > 0 && !writer.send.retries {
+            if !writer.closed && (writer.ended || writer.read > 0 && !writer.send.retries) {
                 writer.accepted = (writer.read, writer.read);
                 writer.closed = true;
             }

@@ -32,12 +32,14 @@ pub struct Wire {
     careful: bool,
     /// Somebody listens to what leaves.
     tapped: bool,
+    /// At most so many bytes were sent unseen, by requests behind others that may have gone on.
+    unseen: u64,
 }
 
 impl Wire {
     /// A fresh connection, whose window is wide open.
     pub fn new(tapped: bool) -> Wire {
-        Wire { acked: 0, window: WINDOW_MAX_BYTES, gone: 0, most_left: 0, careful: false, tapped }
+        Wire { acked: 0, window: WINDOW_MAX_BYTES, gone: 0, most_left: 0, careful: false, tapped, unseen: 0 }
     }
 }
 
@@ -45,9 +47,9 @@ impl Stream {
     /// The smallest place at which the bytes of a writer begin, and the smallest and largest at which they
     /// end.
     fn places(&self, i: usize) -> (u64, u64, u64) {
-        let gone = self.wire.as_ref().map_or(0, |wire| wire.gone);
+        let (gone, unseen) = self.wire.as_ref().map_or((0, 0), |wire| (wire.gone, wire.unseen));
         let own = &self.writers[i];
-        let (mut least, mut most) = (gone, gone);
+        let (mut least, mut most) = (gone, gone.saturating_add(unseen));
         for (j, other) in self.writers.iter().enumerate().filter(|(j, _)| *j != i) {
             let free = own.unordered.contains(&other.request) || other.unordered.contains(&own.request);
             if j < i && !free {
@@ -60,10 +62,23 @@ impl Stream {
         (least, least + own.accepted.0, most + own.accepted.1)
     }
 
-    /// The most bytes that were accepted so far.
-    fn most_accepted(&self) -> u64 {
+    /// The most bytes that were accepted so far, as far as that was seen.
+    fn most_seen(&self) -> u64 {
         let gone = self.wire.as_ref().map_or(0, |wire| wire.gone);
         self.writers.iter().map(|w| w.accepted.1).fold(gone, u64::saturating_add)
+    }
+
+    /// The most bytes that were accepted so far.
+    fn most_accepted(&self) -> u64 {
+        self.most_seen().saturating_add(self.wire.as_ref().map_or(0, |wire| wire.unseen))
+    }
+
+    /// At most so many bytes were sent unseen by now.
+    pub fn note_unseen(&mut self, bytes: u64) {
+        if let Some(wire) = self.wire.as_mut().filter(|wire| wire.unseen != bytes) {
+            wire.unseen = bytes;
+            self.let_leave();
+        }
     }
 
     /// What a writer counts for while its bytes are not acknowledged.
@@ -119,6 +134,11 @@ impl Stream {
         self.wire.as_ref().map_or(0, |wire| wire.most_left.max(wire.acked))
     }
 
+    /// At most so many bytes of requests that were seen have left.
+    pub fn most_left_seen(&self) -> u64 {
+        self.most_left().min(self.most_seen())
+    }
+
     /// Whether the peer may acknowledge `n` more bytes.
     pub fn judge_ack(&self, n: u64) -> Result<(), Rule> {
         let acked = self.wire.as_ref().map_or(0, |wire| wire.acked).saturating_add(n);
@@ -135,7 +155,7 @@ impl Stream {
     pub(super) fn least_acked(&self, request: RequestId) -> u64 {
         let Some(wire) = &self.wire else { return 0 };
         let others = self.writers.iter().filter(|w| w.request != request).map(|w| w.accepted.1);
-        wire.acked.saturating_sub(others.fold(wire.gone, u64::saturating_add))
+        wire.acked.saturating_sub(others.fold(wire.gone.saturating_add(wire.unseen), u64::saturating_add))
     }
 
     /// The peer acknowledges `n` more bytes.

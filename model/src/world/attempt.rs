@@ -351,6 +351,7 @@ impl World<'_> {
                 if !self.request(id).late {
                     self.state.beside = beside;
                 }
+                self.note_unseen(socket);
             }
             if room == Room::Enough {
                 self.attach(id);

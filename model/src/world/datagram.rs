@@ -43,7 +43,7 @@ impl World<'_> {
             self.give_up("MSG_MORE on a datagram socket");
             return May::default();
         }
-        let has_device = self.lane(socket).has_device();
+        let (has_device, is_heard) = (self.lane(socket).has_device(), self.lane(socket).is_heard());
         // room for a packet is made, and what is pending reported, before its bytes are read
         let refused = self.may_be_refused(id).then_some((Errno(errno::ECONNREFUSED), Rule::DatagramRefused));
         let no_room = (Errno(errno::ENOBUFS), Rule::DatagramFragmentsFit);
@@ -90,7 +90,7 @@ impl World<'_> {
             beside = queued.iter().map(|d| d.request).filter(|other| !chain.contains(other)).collect();
         }
         if let Some(Socket::Datagrams(queue)) = self.state.sockets.get_mut(usize::from(socket.0))
-            && !has_device
+            && is_heard
         {
             queue.enqueue(id, user_data, segments, len, is_async, &beside);
         }

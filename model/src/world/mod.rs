@@ -293,7 +293,7 @@ impl<'a> World<'a> {
             match setup.kind {
                 SocketKind::Tcp4 | SocketKind::Tcp6 => {
                     let mut stream = Stream::new(room, gated, connected, false);
-                    let tapped = setup.lane == Lane::RepairTcpTap;
+                    let tapped = setup.lane.is_tapped();
                     stream.wire = setup.lane.is_declared().then(|| Wire::new(tapped));
                     Socket::Stream(stream)
                 }

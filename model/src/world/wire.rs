@@ -13,7 +13,7 @@ use crate::verdict::Promise;
 impl World<'_> {
     /// Whether somebody listens to what leaves through the device.
     pub(super) fn is_tapped(&self) -> bool {
-        self.law.program.sockets.iter().any(|setup| setup.lane == Lane::RepairTcpTap)
+        self.law.program.sockets.iter().any(|setup| setup.lane.is_tapped())
     }
 
     pub(crate) fn lane(&self, socket: SocketId) -> Lane {
@@ -26,8 +26,8 @@ impl World<'_> {
         match self.lane(socket) {
             Lane::Loopback | Lane::Gate | Lane::GateFull => Used::Copied,
             Lane::Unknown => Used::Unknown,
-            Lane::IfbUdp | Lane::RepairTcp | Lane::RepairTcpTap if self.is_tapped() => Used::Tapped,
-            Lane::IfbUdp => Used::Device,
+            lane if lane.has_device() && self.is_tapped() => Used::Tapped,
+            Lane::IfbUdp | Lane::IfbUdpTap => Used::Device,
             Lane::RepairTcp | Lane::RepairTcpTap => {
                 let joined = self.writer(id).is_some_and(|writer| writer.joined);
                 if joined { Used::Joined } else { Used::Device }
@@ -54,6 +54,9 @@ impl World<'_> {
         if stream.connection != Connection::Open {
             return;
         }
+        // what has gone on so far has left under the window that there was
+        self.note_unseen(socket);
+        let Some(stream) = self.stream_mut(socket) else { return };
         change(stream);
         self.ends_mut(socket).read = self.state.begun;
         self.state.drains += 1;
@@ -67,10 +70,11 @@ impl World<'_> {
 
     /// The peer acknowledged `n` more bytes.
     pub(super) fn acked(&mut self, socket: SocketId, n: u64) -> Result<(), Rule> {
-        if self.queued_on(socket).next().is_some() {
-            self.give_up("an acknowledgement while requests may have been tried unseen");
+        if self.queued_on(socket).any(|(_, request)| request.before.is_none()) {
+            self.give_up("an acknowledgement while requests that poll first may have been tried unseen");
             return Ok(());
         }
+        self.note_unseen(socket);
         let Some(stream) = self.stream(socket) else { return self.refuse(Rule::StreamNothingInvented) };
         if let Err(rule) = stream.judge_ack(n) {
             self.refuse(rule)?;
@@ -83,6 +87,14 @@ impl World<'_> {
         }
         self.retry_on(socket);
         Ok(())
+    }
+
+    /// What is behind others in its chain and may have gone on is among what the peer acknowledges.
+    pub(super) fn note_unseen(&mut self, socket: SocketId) {
+        let bytes = self.queued_on(socket).map(|(_, request)| request.len_bytes).fold(0, u64::saturating_add);
+        if let Some(stream) = self.stream_mut(socket) {
+            stream.note_unseen(bytes);
+        }
     }
 
     /// What has shared packets says so also if its result is seen only once all of it was acknowledged and forgotten.
@@ -152,7 +164,7 @@ impl World<'_> {
     pub(crate) fn in_flight(&self, socket: SocketId) -> (u64, u64) {
         let Some(stream) = self.stream(socket) else { return (0, 0) };
         let acked = stream.wire.as_ref().map_or(0, |wire| wire.acked);
-        (stream.least_left().saturating_sub(acked), stream.most_left().saturating_sub(acked))
+        (stream.least_left().saturating_sub(acked), stream.most_left_seen().saturating_sub(acked))
     }
 
     /// The acknowledgements that the peer may give in this step.
