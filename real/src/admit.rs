@@ -90,7 +90,9 @@ fn admit_socket(socket: &SocketSetup, network: Network) -> Result<(), Skip> {
         );
     }
     let connected = socket.state == SocketState::Connected;
-    if matches!(socket.lane, Lane::IfbUdp | Lane::IfbUdpTap) && !(socket.kind == SocketKind::Udp4 && connected) {
+    if matches!(socket.lane, Lane::IfbUdp | Lane::IfbUdpTap)
+        && !(socket.kind == SocketKind::Udp4 && connected)
+    {
         return refuse("ifb-udp needs a connected udp socket over IPv4".into());
     }
     if socket.lane.is_declared() && !(socket.kind == SocketKind::Tcp4 && connected) {
@@ -190,10 +192,10 @@ fn admit_lane_step(step: &Step, lane: Lane) -> Result<(), Skip> {
         Step::Ack { .. } | Step::OfferWindow { .. } | Step::Miss { .. } if !lane.is_declared() => {
             refuse("only the peer of a declared connection does what it is told".into())
         }
-        Step::Drain { .. } if !lane.is_heard() => {
-            refuse("nobody reads behind a device".into())
+        Step::Drain { .. } if !lane.is_heard() => refuse("nobody reads behind a device".into()),
+        Step::ResetPeer { .. } if matches!(lane, Lane::IfbUdp | Lane::IfbUdpTap) => {
+            refuse("nobody is there to go".into())
         }
-        Step::ResetPeer { .. } if matches!(lane, Lane::IfbUdp | Lane::IfbUdpTap) => refuse("nobody is there to go".into()),
         Step::CloseOwn { .. } | Step::ShutdownOwn { .. } if lane.is_declared() => {
             refuse("a declared connection whose own end goes could not be ended any more".into())
         }

@@ -110,7 +110,15 @@ impl Pair {
         let tap = setup.lane.is_tapped().then(|| Tap::open(&declared)).transpose();
         let tap = tap.map_err(Skip::setup("listening to the device"))?;
         let near = Some(place(near, id, End::Near)?);
-        Ok(Pair { kind: setup.kind, near, far: None, declared: Some(declared), tap, ear: None, narrow: false })
+        Ok(Pair {
+            kind: setup.kind,
+            near,
+            far: None,
+            declared: Some(declared),
+            tap,
+            ear: None,
+            narrow: false,
+        })
     }
 
     /// What is to be read before anything is seen of what was sent.

@@ -115,8 +115,10 @@ pub(super) fn sockets(case: &Case) -> Result<(Names, Vec<SocketSetup>), Refusal>
         let udp4 = setup.kind == SocketKind::Udp4 && !alone;
         let through_device = matches!(setup.lane, Lane::IfbUdp | Lane::IfbUdpTap);
         if setup.lane.is_declared() && !tcp4 || through_device && !udp4 {
-            return Err(Refusal::new(socket.at, "this kind of socket does not have this lane")
-                .expecting(["lane=ifb-udp and lane=ifb-udp-tap for udp", "lane=repair-tcp and lane=repair-tcp-tap for tcp"]));
+            return Err(Refusal::new(socket.at, "this kind of socket does not have this lane").expecting([
+                "lane=ifb-udp and lane=ifb-udp-tap for udp",
+                "lane=repair-tcp and lane=repair-tcp-tap for tcp",
+            ]));
         }
         names.add_socket(&socket.what.near, socket.what.far.as_ref())?;
         setups.push(setup.clone());

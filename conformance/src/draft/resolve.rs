@@ -153,7 +153,8 @@ impl RingState {
 impl Wire {
     fn of(setup: &SocketSetup) -> Wire {
         let peerless = setup.kind == SocketKind::NotASocket || setup.state == SocketState::Unconnected;
-        let gated = !matches!(setup.lane, Lane::Loopback | Lane::IfbUdp | Lane::IfbUdpTap) || setup.sndbuf_bytes.is_some();
+        let gated = !matches!(setup.lane, Lane::Loopback | Lane::IfbUdp | Lane::IfbUdpTap)
+            || setup.sndbuf_bytes.is_some();
         let datagrams = matches!(setup.kind, SocketKind::Udp4 | SocketKind::Udp6);
         Wire { gated, datagrams, reset: peerless, lane: setup.lane, ..Wire::default() }
     }

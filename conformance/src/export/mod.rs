@@ -154,7 +154,9 @@ fn lane(lane: Lane) -> Result<&'static str, NoExport> {
         Lane::Loopback => Ok("LOOPBACK"),
         Lane::Gate => Ok("GATE"),
         Lane::GateFull => Ok("GATE_FULL"),
-        Lane::IfbUdp | Lane::IfbUdpTap | Lane::RepairTcp | Lane::RepairTcpTap | Lane::Unknown => Err(NoExport::Lane),
+        Lane::IfbUdp | Lane::IfbUdpTap | Lane::RepairTcp | Lane::RepairTcpTap | Lane::Unknown => {
+            Err(NoExport::Lane)
+        }
     }
 }
 
