@@ -10,6 +10,9 @@ use crate::trace::{Ending, Run, Seen, Trace, What};
 use crate::walk::{Walk, Way};
 use crate::world::{Decision, Law, State};
 
+/// Room for so many observations at first, for as many pieces and ways on; small programs need no more.
+const USUAL: usize = 32;
+
 /// One run that the kernel of `profile` may take, as `choices` decides.
 ///
 /// Total: a program that the model does not cover gives a trace that ends (`Ending::Cut`) where the
@@ -28,7 +31,9 @@ pub fn simulate_mutant(
 ) -> Trace {
     let law = Law { mutation, ..Law::of(program, profile) };
     let mut walk = Walk::new(law);
-    let mut ways = Vec::new();
+    let mut ways = Vec::with_capacity(USUAL);
+    walk.seen.reserve(USUAL);
+    walk.runs.reserve(USUAL);
     while walk.step < program.steps.len() {
         walk.find_ways(&mut ways);
         if ways.is_empty() {

@@ -158,16 +158,17 @@ impl Stream {
         let unordered = self.writers.iter().filter(|w| free(w)).map(|w| w.request).collect();
         // what has left lies in packets to which nothing is added, unless this one was tried before that
         let declared = self.wire.is_some();
-        let before = loose || self.writers.iter().any(|w| beside.contains(&w.request));
+        let before = declared && (loose || self.writers.iter().any(|w| beside.contains(&w.request)));
         let joinable = |w: &&Writer| match declared {
             true => before || w.holds != Holds::No,
             false => w.accepted.1 > w.read,
         };
         let joined = send.zero_copy && self.writers.iter().any(|w| joinable(&w));
-        let packet = self.writers.iter().rfind(|w| w.send.zero_copy && joinable(w)).map(|w| w.packet);
-        for earlier in self.writers.iter_mut().filter(|w| free(w)) {
+        let mut sharing = self.writers.iter().filter(|w| joined && w.send.zero_copy && joinable(w));
+        let packet = sharing.next_back().map_or(request, |w| w.packet);
+        for earlier in self.writers.iter_mut().filter(|w| send.zero_copy && w.send.zero_copy && free(w)) {
             // its bytes may come behind those of this one
-            earlier.joined |= send.zero_copy && earlier.send.zero_copy;
+            earlier.joined = true;
         }
         let accepted = match room {
             Room::Enough if !loose => (len, len),
@@ -194,7 +195,7 @@ impl Stream {
             loose,
             threaded: timing == Timing::Threaded,
             corked,
-            packet: packet.filter(|_| joined).unwrap_or(request),
+            packet,
         };
         if accepted.1 > 0 && !declared {
             writer.holds = match self.holds_of_next(&writer) {

@@ -44,6 +44,9 @@ pub(super) fn message(
     Ok(((iov, count), long_control))
 }
 
+/// So many iovecs are read without asking for memory.
+const FEW: usize = 8;
+
 /// Reads an array of at most 1024 iovecs; adds to `errors` what is wrong with it.
 pub(super) fn iovecs(
     addr: u64,
@@ -52,8 +55,15 @@ pub(super) fn iovecs(
     memory: &impl UserMemory,
     errors: &mut Errors,
 ) -> Result<Vec<(u64, u64)>, &'static str> {
-    let mut array = vec![0; count as usize * 16];
-    if memory.read(addr, &mut array).is_err() && count > 0 {
+    let (mut few, mut many) = ([0; 16 * FEW], Vec::new());
+    let array = match count as usize {
+        count if count <= FEW => &mut few[..16 * count],
+        count => {
+            many.resize(16 * count, 0);
+            &mut many[..]
+        }
+    };
+    if memory.read(addr, array).is_err() && count > 0 {
         errors.refuse_if(true, errno::EFAULT, Rule::MsgIovecsReadable);
         return Ok(Vec::new());
     }

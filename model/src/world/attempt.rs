@@ -170,7 +170,9 @@ impl World<'_> {
             self.request_mut(id).socket = Some(socket);
         }
         let mut may = self.try_on(id, socket, plan, fault);
-        self.request_mut(id).imported |= plan.imports_first && !is_async && !self.request(id).is_deferred;
+        if plan.imports_first && !is_async && !self.request(id).is_deferred {
+            self.request_mut(id).imported = true;
+        }
         may.add_errors(faults);
         may.add_errors(lacks_file.then_some((Errno(errno::EBADF), Rule::SendBadDescriptor)));
         if late {
@@ -306,8 +308,8 @@ impl World<'_> {
         };
         // it may have been tried, and may have waited with a part of it taken, before what ended the connection
         let needs = |stream: &Stream| unseen.saturating_add(mapped).saturating_add(stream.purged_bytes);
-        let roomy = self.stream(socket).is_some_and(|s| s.room_for(needs(s)) == Room::Enough);
-        let may_have_waited = self.ended_since(id, socket).1 && !roomy && plan.retry == Retry::UntilAll;
+        let roomy = || self.stream(socket).is_some_and(|s| s.room_for(needs(s)) == Room::Enough);
+        let may_have_waited = plan.retry == Retry::UntilAll && self.ended_since(id, socket).1 && !roomy();
         if let Some(counts) = may.bytes.as_mut().filter(|_| may_have_waited) {
             (counts.least, counts.rule) = (1, Rule::SendPartialOnFailure);
         }
@@ -316,13 +318,14 @@ impl World<'_> {
         let polls = plan.poll_first && self.stream(socket).is_some_and(full);
         may.waiting |= polls;
         if mapped > 0 {
+            let (is_async, late) = (self.request(id).is_async, self.request(id).late);
             let segments = self.segments_of(id, plan);
             let send = SocketSend {
                 socket,
                 segments,
                 len_bytes: mapped,
                 // another thread waits for room in the middle of a send
-                retries: plan.retry == Retry::UntilAll || (self.request(id).is_async && room != Room::Enough),
+                retries: plan.retry == Retry::UntilAll || (is_async && room != Room::Enough),
                 zero_copy: plan.notice.is_some(),
                 corks: plan.corks,
             };
@@ -330,30 +333,30 @@ impl World<'_> {
             // what was taken before a reset is gone
             let purged = self.stream(socket).is_some_and(|stream| stream.purged);
             let room = if may.errors.is_empty() && !ended { room } else { Room::Unknown };
-            if let Some(notice) = self.request_mut(id).notice.as_mut().filter(|_| purged) {
-                notice.used = Used::Unknown;
+            if purged {
+                self.began_packet(id);
             }
             if (may.bytes.is_some() || may.waiting) && !purged {
-                let timing = match self.request(id) {
-                    request if request.is_async => Timing::Threaded,
-                    request if request.late || polls => Timing::Unknown,
-                    _ => Timing::Now,
+                let timing = match is_async {
+                    true => Timing::Threaded,
+                    false if late || polls => Timing::Unknown,
+                    false => Timing::Now,
                 };
                 let mut beside = std::mem::take(&mut self.state.beside);
-                if self.request(id).late {
+                if late {
                     beside = self.outside_chain(id, socket);
                 }
                 // those of its chain that surely took something took it before
-                let mut ahead = self.chain_before(id);
-                ahead.retain(|before| self.request(*before).may.errors.is_empty());
+                let took = |before: &RequestId| self.request(*before).may.errors.is_empty();
+                let ahead: Vec<_> = self.chain_before(id).filter(took).collect();
                 let stream = self.stream_mut(socket).expect("looked up above");
                 stream.enqueue(id, send, room, timing, &beside, &ahead);
-                if !self.request(id).late {
+                if !late {
                     self.state.beside = beside;
                 }
                 self.note_unseen(socket);
             }
-            if room == Room::Enough {
+            if room == Room::Enough && plan.notice.is_some() {
                 self.attach(id);
             }
         }
@@ -372,7 +375,7 @@ impl World<'_> {
         segments
     }
 
-    /// A packet may have been begun before the memory of the request ended.
+    /// What has become of a packet that was begun for the request is not known.
     pub(super) fn began_packet(&mut self, id: RequestId) {
         if let Some(notice) = &mut self.request_mut(id).notice {
             notice.used = Used::Unknown;

@@ -122,14 +122,9 @@ impl World<'_> {
     }
 
     /// The members of the request's chain before it that owe something.
-    pub(super) fn chain_before(&self, id: RequestId) -> Vec<RequestId> {
-        let mut chain = Vec::new();
-        let mut ahead = self.request(id).before;
-        while let Some(before) = ahead {
-            chain.push(before);
-            ahead = self.state.requests.get(&before).and_then(|request| request.before);
-        }
-        chain
+    pub(super) fn chain_before(&self, id: RequestId) -> impl Iterator<Item = RequestId> {
+        let before = |id: &RequestId| self.state.requests.get(id).and_then(|request| request.before);
+        std::iter::successors(before(&id), before)
     }
 
     /// The writers of a socket that are not members of the request's chain before it.

@@ -267,7 +267,8 @@ impl World<'_> {
             _ => false,
         };
         let mut others = self.state.requests.iter().filter(|(_, other)| finds(other));
-        others.any(|(other, r)| self.may_have_begun(r) && !self.chain_before(*other).contains(&id))
+        others
+            .any(|(other, r)| self.may_have_begun(r) && self.chain_before(*other).all(|before| before != id))
     }
 
     /// A cancel's result was seen: its target follows.
@@ -311,13 +312,14 @@ impl World<'_> {
 
     /// A target's result was seen before its cancel's: that one has found it, or has not.
     pub(super) fn target_ended(&mut self, id: RequestId, res: Res) {
-        let (is_async, cut, len) =
-            (self.request(id).is_async, self.request(id).cut, self.request(id).len_bytes);
+        let request = self.request(id);
+        let (is_async, cut, len) = (request.is_async, request.cut, request.len_bytes);
+        let sought = request.canceller.is_some();
         let stopped = matches!(res, Res::Bytes(n) if n < len) || res == Res::Err(Errno(errno::ECANCELED));
         // what a cancel has found ends in no other way
         let missed = |other: &Request| other.only_target == Some(id) && !stopped;
         self.state.requests.change(RequestId(0), missed, |_, other| other.may.bytes = None);
-        let Some(canceller) = self.request_mut(id).canceller.take() else { return };
+        let Some(canceller) = sought.then(|| self.request_mut(id).canceller.take()).flatten() else { return };
         let Some(request) = self.state.requests.get_mut(&canceller) else { return };
         let surely_found = request.may == May::exactly(0, Rule::CancelFound);
         if request.phase == Phase::Done || request.cancels.is_some() || surely_found {

@@ -85,7 +85,7 @@ impl World<'_> {
         let user_data = self.request(id).user_data;
         let mut beside = self.state.beside.clone();
         if is_async {
-            let chain = self.chain_before(id);
+            let chain: Vec<_> = self.chain_before(id).collect();
             let queued = self.datagrams(socket).map_or(&[][..], |queue| &queue.queue);
             beside = queued.iter().map(|d| d.request).filter(|other| !chain.contains(other)).collect();
         }

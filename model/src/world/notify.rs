@@ -19,12 +19,14 @@ impl World<'_> {
         stream.map_or(Holds::No, |stream| stream.holds(id))
     }
 
-    /// Whether the request may post its notification with this usage now.
+    /// Whether the request may post its notification with this usage now. `in_turn`: that it may be the next to post
+    /// was judged.
     pub(super) fn judge_notification(
         &self,
         id: RequestId,
         request: &Request,
         usage: Usage,
+        in_turn: bool,
     ) -> Result<(), Rule> {
         let Some(notice) = request.notice else { return self.refuse(Rule::ZcNoNoticeNoMore) };
         self.hold_to(request.phase == Phase::Done, Rule::NotifAfterResult)?;
@@ -42,7 +44,9 @@ impl World<'_> {
             self.hold_to(!self.law.contract, Rule::RetiredIsSilent)?;
             self.hold_to(Deviation::OrphanNotif.applies_to(self.law.profile), Rule::RetiredIsSilent)?;
         }
-        self.judge_turn(request)?;
+        if !in_turn {
+            self.judge_turn(request)?;
+        }
         self.judge_usage(&notice, usage)
     }
 
@@ -65,7 +69,7 @@ impl World<'_> {
 
     /// The request posts its notification.
     pub(super) fn notify(&mut self, id: RequestId, usage: Usage) -> Result<(), Rule> {
-        self.judge_notification(id, self.request(id), usage)?;
+        self.judge_notification(id, self.request(id), usage, false)?;
         self.notified(id, usage);
         Ok(())
     }

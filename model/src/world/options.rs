@@ -52,9 +52,11 @@ impl World<'_> {
             self.propose(*id, request, wide, &mut results, |decision| {
                 let allowed = match decision {
                     Decision::Complete { res, more, .. } => {
-                        self.judge_result(*id, request, res, more).is_ok()
+                        self.judge_result(*id, request, (res, more), !wide).is_ok()
                     }
-                    Decision::Notify { usage, .. } => self.judge_notification(*id, request, usage).is_ok(),
+                    Decision::Notify { usage, .. } => {
+                        self.judge_notification(*id, request, usage, !wide).is_ok()
+                    }
                     _ => false,
                 };
                 if allowed {

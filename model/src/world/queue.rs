@@ -168,6 +168,7 @@ impl World<'_> {
     }
 
     /// Whether a completion of the request may be the next that is taken.
+    #[inline]
     pub(super) fn judge_turn(&self, request: &Request) -> Result<(), Rule> {
         let queue = &self.state.rings[usize::from(request.ring.0)].queue;
         match queue.posted[..] {

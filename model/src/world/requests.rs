@@ -22,6 +22,11 @@ impl Requests {
         (self.0[place].0 == id).then_some(place)
     }
 
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
+    }
+
     /// Adds one that was submitted after all others.
     pub(crate) fn push(&mut self, id: RequestId, request: Request) {
         debug_assert!(self.0.last().is_none_or(|(last, _)| *last < id), "ids are given in order");

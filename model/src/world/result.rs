@@ -20,13 +20,13 @@ enum ChainEnd {
 }
 
 impl World<'_> {
-    /// Whether the request may post this result now.
+    /// Whether the request may post this result now. `in_turn`: that it may be the next to post was judged.
     pub(super) fn judge_result(
         &self,
         id: RequestId,
         request: &Request,
-        res: Res,
-        more: bool,
+        (res, more): (Res, bool),
+        in_turn: bool,
     ) -> Result<(), Rule> {
         if let Err(rule) = request.phase.after(Event::Finish) {
             self.refuse(rule)?;
@@ -35,7 +35,7 @@ impl World<'_> {
             let done = self.state.requests.get(&before).is_none_or(|b| b.phase == Phase::Done);
             self.hold_to(done, Rule::LinkOrder)?;
         }
-        let cancelled = res == Res::Err(Errno(errno::ECANCELED)) && self.may_be_cancelled(id, res);
+        let cancelled = matches!(res, Res::Err(Errno(errno::ECANCELED))) && self.may_be_cancelled(id, res);
         if request.phase == Phase::Queued && !(request.before.is_none() && cancelled) {
             // behind a member of its chain that is not known to have succeeded
             self.refuse(Rule::LinkStartsAfterResult)?;
@@ -59,8 +59,10 @@ impl World<'_> {
             }
         }
         self.judge_read_count(request, res)?;
-        self.judge_turn(request)?;
-        if res == Res::Bytes(0) && request.socket.is_none() {
+        if !in_turn {
+            self.judge_turn(request)?;
+        }
+        if request.socket.is_none() && res == Res::Bytes(0) {
             self.hold_to(self.may_have_found(id), Rule::CancelFound)?;
         }
         if request.silent && !request.fails_chain(res) {
@@ -133,7 +135,7 @@ impl World<'_> {
 
     /// The request posts its result.
     pub(super) fn complete(&mut self, id: RequestId, res: Res, more: bool) -> Result<(), Rule> {
-        self.judge_result(id, self.request(id), res, more)?;
+        self.judge_result(id, self.request(id), (res, more), false)?;
         self.completed(id, res, more);
         Ok(())
     }
@@ -157,8 +159,9 @@ impl World<'_> {
 
     /// The request has this result: what follows from that.
     pub(super) fn conclude(&mut self, id: RequestId, res: Res) {
-        let datagrams = self.request(id).socket.is_some_and(|socket| self.datagrams(socket).is_some());
-        let way = self.way_of(id, self.request(id).socket);
+        let request = self.request(id);
+        let datagrams = request.socket.is_some_and(|socket| self.datagrams(socket).is_some());
+        let way = request.notice.map(|_| self.way_of(id, request.socket));
         self.sweep_behind(id, res);
         self.cancel_ended(id, res);
         self.target_ended(id, res);
@@ -188,7 +191,7 @@ impl World<'_> {
             } else {
                 notice.stage = Stage::Attached;
                 if notice.used == Used::Nothing {
-                    notice.used = way;
+                    notice.used = way.unwrap_or(Used::Unknown);
                 }
             }
         }

@@ -36,6 +36,7 @@ impl World<'_> {
             self.flush(ring);
         }
         let mut chain = Chain::default();
+        self.state.requests.reserve(to_submit.min(self.state.rings[index].left.len()));
         while consumed < to_submit {
             let Some(sqe) = self.state.rings[index].left.pop_front() else { break };
             consumed += 1;
@@ -46,7 +47,9 @@ impl World<'_> {
             }
             if !sqe.links() {
                 if joins {
-                    self.start_chain(&std::mem::take(&mut chain));
+                    self.start_chain(&chain);
+                    chain.members.clear();
+                    chain.failed = false;
                 } else if !refused {
                     self.try_head(id);
                 }
@@ -300,7 +303,7 @@ impl World<'_> {
             }
             let drains = self.state.drains;
             // a chain keeps its order whatever else is tried with it
-            self.state.beside = together.clone();
+            self.state.beside.clone_from(&together);
             let mut ahead = self.request(id).before;
             while let Some((before, request)) = ahead.and_then(|b| Some((b, self.state.requests.get(&b)?))) {
                 ahead = request.before;

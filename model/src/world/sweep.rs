@@ -48,8 +48,11 @@ impl World<'_> {
 
     /// What is behind `id` in its chain may be swept if that ended with `res`.
     pub(super) fn sweep_behind(&mut self, id: RequestId, res: Res) {
+        if res != CANCELLED {
+            return;
+        }
         let request = self.request(id);
-        if res != CANCELLED || !request.hard || !request.is_async || request.cut {
+        if !request.hard || !request.is_async || request.cut {
             return;
         }
         let target = request.user_data;
