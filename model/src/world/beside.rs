@@ -17,7 +17,7 @@ impl World<'_> {
     /// What requests count for on a socket that are queued behind others and may have been tried unseen, before this
     /// one was: not those behind it in its own chain.
     pub(super) fn unseen_on(&self, socket: SocketId, id: RequestId) -> u64 {
-        let is_behind = |other: RequestId| self.chain_before(other).contains(&id);
+        let is_behind = |other: RequestId| self.chain_before(other).any(|before| before == id);
         let others = self.queued_on(socket).filter(|(other, _)| *other != id && !is_behind(*other));
         let charge = others.map(|(_, request)| request.len_bytes.saturating_add(REQUEST_OVERHEAD_BYTES));
         charge.fold(0, u64::saturating_add)
