@@ -338,7 +338,7 @@ fn queued_senders(world: &World<'_>, received: &Received) -> Vec<RequestId> {
 fn queued_segments(world: &World<'_>, request: &Request, plan: &SendPlan) -> Vec<Segment> {
     let mut segments = plan.segments(world.space());
     for segment in &mut segments {
-        let born = segment.region.and_then(|r| request.born.get(usize::from(r.0)));
+        let born = segment.region.and_then(|r| request.born.as_ref()?.get(usize::from(r.0)));
         segment.oldest = born.copied().unwrap_or(segment.oldest);
     }
     segments

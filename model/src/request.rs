@@ -11,6 +11,8 @@
 //! A request that is `Done` may still have a `Notice`: its memory is the kernel's until that is
 //! posted.
 
+use std::rc::Rc;
+
 use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::May;
@@ -172,7 +174,7 @@ pub struct Request {
     /// `POLL_FIRST`.
     pub polls_first: bool,
     /// What memory held when it was submitted, for a member of a chain: when it is tried may not show.
-    pub born: Vec<Generation>,
+    pub born: Option<Rc<Vec<Generation>>>,
     /// When it was submitted, in steps begun.
     pub born_at: u32,
     /// It names registered memory.

@@ -11,7 +11,7 @@ use crate::walk::{Walk, Way};
 use crate::world::{Decision, Law, State};
 
 /// Room for so many observations at first, for as many pieces and ways on; small programs need no more.
-const USUAL: usize = 32;
+const USUAL: usize = 16;
 
 /// One run that the kernel of `profile` may take, as `choices` decides.
 ///

@@ -369,7 +369,7 @@ impl World<'_> {
         let mut segments = plan.segments(self.space());
         let request = self.request(id);
         for segment in segments.iter_mut().filter(|_| request.late) {
-            let born = segment.region.and_then(|r| request.born.get(usize::from(r.0)));
+            let born = segment.region.and_then(|r| request.born.as_ref()?.get(usize::from(r.0)));
             segment.oldest = born.copied().unwrap_or(segment.oldest);
         }
         segments

@@ -29,6 +29,7 @@ pub use standing::Open;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use crate::cqe::{Res, Usage};
 use crate::deviation::Deviation;
@@ -203,7 +204,8 @@ pub(crate) struct Ends {
 pub(crate) struct State {
     pub(crate) rings: Vec<Ring>,
     pub(crate) sockets: Vec<Socket>,
-    pub(crate) generations: Vec<Generation>,
+    /// Of each region; shared with the requests that keep what they were.
+    pub(crate) generations: Rc<Vec<Generation>>,
     pub(crate) requests: requests::Requests,
     pub(crate) next_id: u32,
     /// What the completions of requests carried that another thread ran: it may still be seen to run them.
@@ -308,7 +310,7 @@ impl<'a> World<'a> {
         let state = State {
             rings: rings.collect(),
             sockets: sockets.collect(),
-            generations: vec![Generation(0); program.regions.len()],
+            generations: Rc::new(vec![Generation(0); program.regions.len()]),
             requests: requests::Requests::default(),
             ran_elsewhere: BTreeSet::new(),
             next_id: 0,

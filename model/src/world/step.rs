@@ -1,6 +1,7 @@
 //! What a step does for certain, before anything is seen of it.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::{Ends, Ring, Socket, Tally, World};
 use crate::cqe::Errno;
@@ -86,7 +87,8 @@ impl World<'_> {
                 _ => self.give_up("a cork on what is no TCP socket"),
             },
             Step::Rewrite { region } => {
-                let Some(generation) = self.state.generations.get_mut(usize::from(region.0)) else {
+                let generations = Rc::make_mut(&mut self.state.generations);
+                let Some(generation) = generations.get_mut(usize::from(region.0)) else {
                     return self.give_up("a region that the program does not have");
                 };
                 *generation = Generation(generation.0.saturating_add(1));
@@ -138,9 +140,9 @@ impl World<'_> {
         }
         for id in untried {
             let (begun, drains) = (self.state.begun, self.state.drains);
-            let born = self.state.generations.clone();
+            let born = Rc::clone(&self.state.generations);
             let request = self.request_mut(id);
-            (request.born_at, request.born_drains, request.born) = (begun, drains, born);
+            (request.born_at, request.born_drains, request.born) = (begun, drains, Some(born));
         }
     }
 

@@ -4,6 +4,7 @@
 //! `io_uring/io_uring.c`, 6.18.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use super::World;
 use crate::abi::{errno, sqe_flag};
@@ -117,7 +118,7 @@ impl World<'_> {
             cancels: None,
             only_target: None,
             polls_first: false,
-            born: Vec::new(),
+            born: None,
             born_at: self.state.begun,
             imported: false,
             fixed: false,
@@ -152,7 +153,7 @@ impl World<'_> {
                     request.lends_from = send.lends_from();
                     request.is_write = send.is_write;
                     if send.poll_first || request.is_async {
-                        request.born.clone_from(&self.state.generations);
+                        request.born = Some(Rc::clone(&self.state.generations));
                     }
                     request.len_bytes = send.len_bytes();
                 }
@@ -193,8 +194,8 @@ impl World<'_> {
     }
 
     fn join(&mut self, chain: &mut Chain, id: RequestId, refused: bool) {
-        let born = self.state.generations.clone();
-        self.request_mut(id).born = born;
+        let born = Rc::clone(&self.state.generations);
+        self.request_mut(id).born = Some(born);
         if let Some(last) = chain.members.last() {
             self.request_mut(*last).behind = Some(id);
             self.request_mut(id).before = Some(*last);
@@ -289,7 +290,8 @@ impl World<'_> {
         }
         let batch = self.state.batch;
         let tried = |(id, request): &(&RequestId, &Request)| **id >= batch || request.phase == Phase::Queued;
-        let together: Vec<RequestId> = self.state.requests.iter().filter(tried).map(|(id, _)| *id).collect();
+        let mut together = Vec::with_capacity(self.state.requests.len());
+        together.extend(self.state.requests.iter().filter(tried).map(|(id, _)| *id));
         let defers = self.state.rings[usize::from(ring.0)].defers;
         // where work is deferred, what it queues in turn need not run in the same enter
         let first_round = if defers { self.ready(ring).collect() } else { Vec::new() };
