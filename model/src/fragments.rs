@@ -28,6 +28,15 @@ pub fn count(pieces: impl IntoIterator<Item = Piece>) -> u64 {
     up_to(u64::MAX, pieces).unwrap_or(u64::MAX)
 }
 
+/// The pages that the pieces touch, each counted once a piece: so much a packet counts for on its socket.
+pub fn pages(pieces: impl IntoIterator<Item = Piece>) -> u64 {
+    let of_one = |piece: Piece| match piece.len_bytes {
+        0 => 0,
+        len => (piece.addr % PAGE_BYTES).saturating_add(len).div_ceil(PAGE_BYTES),
+    };
+    pieces.into_iter().map(of_one).fold(0, u64::saturating_add)
+}
+
 /// The fragments of a packet with room for `most` of them. What goes on in the page where the piece before it
 /// ended lengthens that piece, unless the memory is registered; a full packet takes nothing more, not even that.
 fn up_to(most: u64, pieces: impl IntoIterator<Item = Piece>) -> Option<u64> {
@@ -77,6 +86,11 @@ mod tests {
     fn every_page_is_one() {
         assert_eq!(count(pieces(false, &[(4095, 4098)])), 3);
         assert_eq!(count(pieces(false, &[(4096, 0)])), 0);
+    }
+
+    #[test]
+    fn a_page_is_counted_for_each_piece_that_touches_it() {
+        assert_eq!(pages(pieces(false, &[(4095, 4098), (8193, 1), (8194, 0)])), 4);
     }
 
     #[test]

@@ -53,6 +53,13 @@ impl May {
         }
     }
 
+    /// The send may end in the middle, once it has taken so many bytes.
+    pub fn cut_off(&mut self, least: u64) {
+        if let Some(counts) = self.bytes.as_mut().filter(|counts| counts.least > least) {
+            (counts.least, counts.rule) = (least, Rule::SendPartialOnFailure);
+        }
+    }
+
     /// Widens this to whatever `other` allows too.
     pub fn join(&mut self, other: May) {
         self.bytes = match (self.bytes, other.bytes) {

@@ -135,7 +135,7 @@ rules! {
     SendPollFirstNeverTries = "send.poll-first-never-tries", Kernel("io_uring/net.c", "io_send", "6.18");
     /// A stream send with MSG_WAITALL that nothing stops is tried again until all of its bytes are taken.
     SendWaitallWhole = "send.waitall-whole", Man("io_uring_prep_send.3", "DESCRIPTION");
-    /// A send with MSG_WAITALL that fails on the way reports the bytes taken before.
+    /// A send that fails on the way, with MSG_WAITALL or as its connection ends in the middle, reports the bytes taken before.
     SendPartialOnFailure = "send.partial-on-failure", Kernel("io_uring/net.c", "io_sendrecv_fail", "6.18");
     /// A stream send of no bytes results in zero and does not wait.
     SendZeroIsZero = "send.zero-is-zero", Observed("6.18");

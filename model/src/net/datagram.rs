@@ -4,6 +4,7 @@
 //! a datagram may be lost.
 
 use super::REQUEST_OVERHEAD_BYTES;
+use crate::abi::PAGE_BYTES;
 use crate::memory::{Generation, RegionId};
 use crate::request::RequestId;
 use crate::space::Segment;
@@ -78,11 +79,14 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Of a datagram of so many bytes: memory for it comes in powers of two while it is small.
-    pub fn of(request: RequestId, len_bytes: u64, at_any_time: bool) -> Charge {
+    /// Of a datagram of so many bytes: memory for it comes in powers of two while it is small, and lent memory is counted
+    /// in whole pages on top of its headers.
+    pub fn of(request: RequestId, len_bytes: u64, lent_pages: u64, at_any_time: bool) -> Charge {
         let needed = len_bytes.saturating_add(STRUCTURES_BYTES);
         let most_bytes = needed.next_power_of_two().min(needed.saturating_add(LARGEST_BLOCK_BYTES));
-        Charge { request, most_bytes: most_bytes.saturating_add(STRUCTURES_BYTES), at_any_time }
+        let lent_bytes = lent_pages.saturating_mul(PAGE_BYTES);
+        let most_bytes = most_bytes.saturating_add(STRUCTURES_BYTES).saturating_add(lent_bytes);
+        Charge { request, most_bytes, at_any_time }
     }
 }
 

@@ -49,8 +49,10 @@ impl World<'_> {
         let no_room = (Errno(errno::ENOBUFS), Rule::DatagramFragmentsFit);
         let fits = if has_device { Some(true) } else { queue.fragments_fit(len) };
         let at_any_time = self.request(id).is_async || self.request(id).late;
+        let lends = plan.notice.is_some() && queue.is_one_packet(len);
+        let lent_pages = if lends { fragments::pages(plan.lent()) } else { 0 };
         if let Some(queue) = self.datagrams_mut(socket) {
-            queue.charges.push(Charge::of(id, len, at_any_time));
+            queue.charges.push(Charge::of(id, len, lent_pages, at_any_time));
         }
         let without_room = (fits != Some(true)).then_some(no_room);
         if let Some(mut torn) = self.tear(id, socket, plan) {

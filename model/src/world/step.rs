@@ -15,6 +15,11 @@ use crate::rules::Rule;
 use crate::trace::RoomReport;
 use crate::{abi::errno, may::Counts};
 
+/// The least that a Unix socket takes at once of what is longer: half of the least send buffer, less a few bytes.
+const UNIX_PACKET_BYTES: u64 = 4608 / 2 - 64;
+/// Packets, each of at least a byte, that a TCP send makes before it looks at what has come.
+const TCP_PACKETS: u64 = 16;
+
 impl World<'_> {
     /// The lane says how much room a socket has.
     pub fn room(&mut self, report: RoomReport) {
@@ -134,7 +139,7 @@ impl World<'_> {
             if request.phase == Phase::Queued && behind {
                 held.insert(*id);
                 untried.push(*id);
-            } else if request.phase == Phase::Armed && !request.is_async {
+            } else if request.phase == Phase::Armed && !request.is_async && request.canceller.is_none() {
                 held.insert(*id);
             }
         }
@@ -250,6 +255,7 @@ impl World<'_> {
         let errors = if is_unix { broken } else { super::attempt::after_reset().errors };
         self.fail_waiting(socket, &errors);
         self.reset_threads(socket);
+        self.cut_off_threads(socket);
         // others that were tried unseen may have put bytes before these
         let others = self.queued_on(socket).any(|(_, request)| request.notice.is_some());
         let Some(stream) = self.stream_mut(socket) else { return };
@@ -285,6 +291,20 @@ impl World<'_> {
             let request = self.request_mut(id);
             if request.is_async && !request.is_read_whole() {
                 request.may.add_errors([(Errno(errno::ECONNRESET), Rule::SendResetOnce)]);
+            }
+        }
+    }
+
+    /// A thread that is in the middle of a long send as its connection ends reports the packets that it has made: over
+    /// TCP it looks at a reset that has come meanwhile before every sixteenth (`tcp_sendmsg_locked` in
+    /// `net/ipv4/tcp.c`), over a Unix socket before each at whether anybody reads (`unix_stream_sendmsg`).
+    fn cut_off_threads(&mut self, socket: SocketId) {
+        let Some(stream) = self.stream(socket) else { return };
+        let least = if stream.is_unix { UNIX_PACKET_BYTES } else { TCP_PACKETS };
+        for id in self.unsettled_on(socket).collect::<Vec<_>>() {
+            let request = self.request_mut(id);
+            if request.is_async && !request.has_ended && !request.is_read_whole() {
+                request.may.cut_off(least);
             }
         }
     }
@@ -335,7 +355,12 @@ impl World<'_> {
         if stream.connection == Connection::Open {
             stream.connection = Connection::Broken;
         }
+        let is_unix = stream.is_unix;
         self.fail_waiting(socket, &[(Errno(errno::EPIPE), Rule::SendBrokenPipe)]);
+        if is_unix {
+            // over TCP a shutdown waits for the thread
+            self.cut_off_threads(socket);
+        }
         self.wake_polls();
     }
 
