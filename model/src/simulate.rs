@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::choices::Choices;
+use crate::cqe::Res;
 use crate::mutation::Mutation;
 use crate::profile::Profile;
 use crate::program::{Program, SocketId, SocketKind};
@@ -142,7 +143,7 @@ pub fn is_simulated(
         // a long piece is read as one, or broken off once
         for way in walk.ways().into_iter().filter(|way| !walk.lengthens_much(*way)) {
             let mut next = walk.clone();
-            if next.take(read_at_most(&walk, wanted, way)).is_err()
+            if next.take(as_much_as_wanted(&walk, wanted, way)).is_err()
                 || !is_on_the_way(program, wanted, &next, walk.seen.len())
             {
                 continue;
@@ -182,15 +183,25 @@ fn as_read_at_once(program: &Program, seen: &[Seen]) -> Vec<Seen> {
     all
 }
 
-/// The way with no more bytes than are still to be read: how many a peer reads at once is not the kernel's
-/// choice.
-fn read_at_most(walk: &Walk<'_>, wanted: &[Seen], way: Way) -> Way {
+/// The way with no more bytes than are still to be read, since how many a peer reads at once is not the kernel's
+/// choice; and with the count that is wanted, where the one that is proposed stands for a range.
+fn as_much_as_wanted(walk: &Walk<'_>, wanted: &[Seen], way: Way) -> Way {
     match (way, wanted.get(walk.seen.len()).map(|next| &next.what)) {
         (Way::Take(Decision::Deliver { request, len_bytes, generation }), Some(What::Received(next))) => {
             let all: u64 = next.runs.iter().map(Run::len_bytes).sum();
             let read: u64 = walk.runs.iter().map(|(_, run)| run.len_bytes()).sum();
             let len_bytes = len_bytes.min(all.saturating_sub(read)).max(1);
             Way::Take(Decision::Deliver { request, len_bytes, generation })
+        }
+        (Way::Take(Decision::Complete { request, res: Res::Bytes(_), more }), Some(What::Cqe(next))) => {
+            let of = walk.world.request(request);
+            let count = u64::try_from(next.cqe.res).ok();
+            let mine = (of.ring, of.user_data) == (next.ring, next.cqe.user_data);
+            let inside = |n: &u64| of.may.bytes.is_some_and(|c| (c.least..=c.most).contains(n));
+            match count.filter(|n| mine && inside(n)) {
+                Some(n) => Way::Take(Decision::Complete { request, res: Res::Bytes(n), more }),
+                None => way,
+            }
         }
         _ => way,
     }

@@ -43,7 +43,11 @@ impl World<'_> {
     fn finish_silently(&mut self, id: RequestId) {
         let request = self.request(id);
         let counts = request.may.bytes;
-        if request.surely_succeeds() && counts.is_some_and(|c| c.least == c.most) {
+        let defers = self.state.rings[usize::from(request.ring.0)].defers && !request.is_async;
+        if defers && request.late && request.socket.is_some() && request.len_bytes > 0 {
+            // deferred work comes to it in an enter that nobody has a reason to make
+            self.give_up("CQE_SKIP_SUCCESS on a send that deferred work comes to");
+        } else if request.surely_succeeds() && counts.is_some_and(|c| c.least == c.most) {
             self.hit(Rule::SkipSuccessIsSilent);
             self.conclude(id, Res::Bytes(counts.map_or(0, |c| c.least)));
         } else if request.may.bytes.is_some() || request.may.waiting {

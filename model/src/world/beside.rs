@@ -19,8 +19,9 @@ impl World<'_> {
     pub(super) fn unseen_on(&self, socket: SocketId, id: RequestId) -> u64 {
         let is_behind = |other: RequestId| self.chain_before(other).any(|before| before == id);
         let others = self.queued_on(socket).filter(|(other, _)| *other != id && !is_behind(*other));
-        let charge = others.map(|(_, request)| request.len_bytes.saturating_add(REQUEST_OVERHEAD_BYTES));
-        charge.fold(0, u64::saturating_add)
+        let beside = self.ready_beside(id, socket).filter(|request| !self.may_have_begun(request));
+        let charge = |request: &Request| request.len_bytes.saturating_add(REQUEST_OVERHEAD_BYTES);
+        others.map(|(_, request)| request).chain(beside).map(charge).fold(0, u64::saturating_add)
     }
 
     /// The requests for a socket that are queued behind others or poll first, and may have been tried
@@ -80,18 +81,20 @@ impl World<'_> {
             return false;
         };
         let unseen = |socket| self.queued_on(socket).any(|(other, _)| other != id);
-        let others = |socket| self.is_unknown(socket) || unseen(socket) || self.has_ready_beside(id, socket);
+        let others = |socket| {
+            self.is_unknown(socket) || unseen(socket) || self.ready_beside(id, socket).next().is_some()
+        };
         queue.may_report_refusal(id) || socket.is_some_and(others)
     }
 
-    /// Whether work that runs together with this request, and may come before it, sends on the socket as well.
-    fn has_ready_beside(&self, id: RequestId, socket: SocketId) -> bool {
-        let mut ready = self.ready(self.request(id).ring);
-        !self.state.beside.is_empty()
-            && ready.any(|other| {
-                let request = self.request(other);
-                request.before != Some(id) && self.plan_socket(request) == Some(socket)
-            })
+    /// The sends on the socket that run together with this request, and may come before it.
+    fn ready_beside(&self, id: RequestId, socket: SocketId) -> impl Iterator<Item = &Request> {
+        let together = (!self.state.beside.is_empty()).then(|| self.ready(self.request(id).ring));
+        together
+            .into_iter()
+            .flatten()
+            .map(|other| self.request(other))
+            .filter(move |request| request.before != Some(id) && self.plan_socket(request) == Some(socket))
     }
 
     /// Whether a request that another thread may have tried at any time reports what came of another datagram.

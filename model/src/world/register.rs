@@ -111,7 +111,9 @@ impl World<'_> {
         let open = |r: &Request| {
             r.ring == ring && matches!(r.phase, Phase::Issued | Phase::Armed) && !r.cut && !r.has_ended
         };
-        let polls = |r: &Request| r.polls_first && r.may.waiting;
+        // where work is deferred, the poll and what comes behind it are done in different enters
+        let defers = self.state.rings[usize::from(ring.0)].defers;
+        let polls = |r: &Request| r.polls_first && (r.may.waiting || defers && r.late);
         let untimed =
             self.state.requests.iter().filter(|(_, r)| open(r) && (r.is_async || r.is_deferred || polls(r)));
         for (id, kept) in untimed.map(|(id, r)| (*id, r.looks_up.clone())).collect::<Vec<_>>() {
