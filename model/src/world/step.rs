@@ -139,7 +139,11 @@ impl World<'_> {
             if request.phase == Phase::Queued && behind {
                 held.insert(*id);
                 untried.push(*id);
-            } else if request.phase == Phase::Armed && !request.is_async && request.canceller.is_none() {
+            } else if request.phase == Phase::Armed
+                && !request.is_async
+                && request.canceller.is_none()
+                && !self.may_be_cancelled_unseen(*id)
+            {
                 held.insert(*id);
             }
         }
