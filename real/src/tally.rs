@@ -134,6 +134,8 @@ impl Tally {
                 announces = count.notifies;
                 count.results += u32::from(announces.is_some());
             }
+            // a result that has come is in no doubt any more, nor is what it announces
+            count.doubtful = count.doubtful.min(count.results_due.saturating_sub(count.results));
         });
         if let Some(user_data) = announces {
             self.change(user_data, |count| count.notifications_due += 1);
@@ -254,6 +256,19 @@ mod tests {
         ]);
         assert!(!tally.settled());
         tally.seen(&Cqe { user_data: 1, res: -libc::EPIPE, flags: 0 });
+        assert!(tally.settled());
+    }
+
+    #[test]
+    fn what_came_though_it_was_in_doubt_owes_its_notification() {
+        let flags = sqe_flag::CQE_SKIP_SUCCESS | sqe_flag::HARDLINK;
+        let mut tally = Tally::default();
+        tally.submitted(&[Sqe { user_data: 1, flags, ..Sqe::default() }, zero_copy(2, 0)]);
+        tally.seen(&Cqe { user_data: 1, res: -libc::EBADF, flags: 0 });
+        assert!(tally.settled_but_for_doubts());
+        tally.seen(&Cqe { user_data: 2, res: 5, flags: cqe_flag::MORE });
+        assert!(!tally.settled_but_for_doubts());
+        tally.seen(&Cqe { user_data: 2, res: 0, flags: cqe_flag::NOTIF });
         assert!(tally.settled());
     }
 
