@@ -2,8 +2,8 @@
 //!
 //! A `World` is what is known of the kernel after a part of a program and of its trace. `begin` does
 //! what a step does for certain; `after` takes one `Decision`, or names the rule it breaks; `finish`
-//! says whether the step may end here. Simulation proposes decisions, checking reads them from a
-//! trace; both ask `after`, so a rule is written once.
+//! says whether the step may end here. Simulation proposes decisions, each judged by what `after` asks
+//! as well; checking reads them from a trace and asks `after`. So a rule is written once.
 
 mod attempt;
 mod beside;
