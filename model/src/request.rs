@@ -165,8 +165,8 @@ pub struct Request {
     pub misses: bool,
     /// What it cancels may not have been tried when it looked for that.
     pub may_be_early: bool,
-    /// What it waited for has come, and deferred work has yet to tell it.
-    pub is_woken: bool,
+    /// When what it waited for may first have come, in steps begun, if deferred work has yet to tell it.
+    pub woken_at: Option<u32>,
     /// It may have cancelled any request with this user data.
     pub cancels: Option<u64>,
     /// The one request that it can find, if there is one and no more.

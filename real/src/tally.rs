@@ -40,6 +40,9 @@ struct Count {
     zero_copies: u32,
     plain: u32,
     cancelled: u32,
+    /// Zero-copy requests in chains, and failures that announced nothing, cancelled ones aside.
+    chained: u32,
+    refused: u32,
     /// Whose results announce notifications, and under which user data they come.
     notifies: Option<u64>,
     /// That is its own.
@@ -79,7 +82,7 @@ impl std::ops::Add for Progress {
 impl Count {
     fn owed(&self) -> i64 {
         let open = |due: u32, came: u32| i64::from(due.saturating_sub(came));
-        let notifications_due = self.notifications_due + self.orphans();
+        let notifications_due = self.notifications_due + self.orphans() + self.refused_orphans();
         open(self.results_due, self.results) + open(notifications_due, self.notifications)
     }
 
@@ -89,9 +92,18 @@ impl Count {
         if self.notifies_itself { self.cancelled.min(self.zero_copies) } else { 0 }
     }
 
+    /// Those that may have been refused as members of a chain, of which the same holds.
+    fn refused_orphans(&self) -> u32 {
+        if !self.notifies_itself || self.zero_copies < 2 {
+            return 0;
+        }
+        let others = self.zero_copies.saturating_sub(self.announced + self.orphans());
+        self.refused.min(self.chained).min(others)
+    }
+
     fn doubtful(&self) -> i64 {
         let sure = self.cancelled.saturating_sub(self.plain);
-        let doubtful = self.doubtful + self.orphans().saturating_sub(sure);
+        let doubtful = self.doubtful + self.orphans().saturating_sub(sure) + self.refused_orphans();
         self.owed().min(doubtful.into())
     }
 }
@@ -100,7 +112,10 @@ impl Tally {
     /// One call consumed these entries.
     pub(crate) fn submitted(&mut self, sqes: &[Sqe]) {
         self.chains.submitted(sqes);
+        let mut is_behind = false;
         for sqe in sqes {
+            let is_chained = is_behind || sqe.links();
+            is_behind = sqe.links();
             let notifies = if sqe.addr3 == 0 { sqe.user_data } else { sqe.addr3 };
             self.change(sqe.user_data, |count| {
                 // Whether such a request posts a result depends on the result; a zero-copy one is refused.
@@ -111,6 +126,7 @@ impl Tally {
                     count.notifies = Some(notifies);
                     count.notifies_itself = notifies == sqe.user_data;
                     count.zero_copies += 1;
+                    count.chained += u32::from(is_chained);
                 } else {
                     count.plain += 1;
                 }
@@ -124,10 +140,16 @@ impl Tally {
         self.change(cqe.user_data, |count| {
             count.seen += 1;
             if cqe.flags & cqe_flag::NOTIF != 0 {
+                if count.notifications >= count.notifications_due + count.orphans() {
+                    // nobody announced it, so it pays for none that is announced later
+                    count.notifications_due += 1;
+                    count.refused = count.refused.saturating_sub(1);
+                }
                 count.notifications += 1;
             } else if cqe.flags & cqe_flag::MORE == 0 {
                 count.results += 1;
                 count.cancelled += u32::from(cqe.res == -libc::ECANCELED);
+                count.refused += u32::from(cqe.res < 0 && cqe.res != -libc::ECANCELED);
             } else {
                 count.announced += 1;
                 // Of other requests it is one of several results, and the last has no `MORE`.
@@ -243,6 +265,37 @@ mod tests {
         tally.seen(&cancelled);
         assert!(!tally.settled_but_for_doubts());
         tally.seen(&Cqe { user_data: 1, res: 0, flags: cqe_flag::NOTIF });
+        assert!(tally.settled());
+    }
+
+    #[test]
+    fn the_notification_of_a_refused_member_pays_for_no_namesake() {
+        let refused = Cqe { user_data: 1, res: -libc::EINVAL, flags: 0 };
+        let announces = Cqe { user_data: 1, res: 9, flags: cqe_flag::MORE };
+        let notification = Cqe { user_data: 1, res: 0, flags: cqe_flag::NOTIF };
+        let submitted = || {
+            let mut tally = Tally::default();
+            tally.submitted(&[
+                Sqe { user_data: 3, flags: sqe_flag::HARDLINK, ..Sqe::default() },
+                zero_copy(1, 0),
+                zero_copy(1, 0),
+            ]);
+            tally.seen(&Cqe { user_data: 3, res: -libc::ECANCELED, flags: 0 });
+            tally
+        };
+        // what comes before anything was announced is the refused one's
+        let mut tally = submitted();
+        [refused, notification, announces].iter().for_each(|cqe| tally.seen(cqe));
+        assert!(!tally.settled_but_for_doubts());
+        tally.seen(&notification);
+        assert!(tally.settled());
+        // later it may be either's, and the refused one need not have any
+        let mut tally = submitted();
+        [announces, refused].iter().for_each(|cqe| tally.seen(cqe));
+        assert!(!tally.settled_but_for_doubts());
+        tally.seen(&notification);
+        assert!(tally.settled_but_for_doubts() && !tally.settled());
+        tally.seen(&notification);
         assert!(tally.settled());
     }
 

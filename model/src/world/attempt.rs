@@ -182,7 +182,7 @@ impl World<'_> {
         if late {
             may.add_errors(self.errors_since(id, socket));
             let broken = self.ended_since(id, socket).1;
-            may.waiting &= !broken;
+            may.waiting &= !broken || self.polls_shut(id, socket, plan);
             if let Some(counts) = may.bytes.as_mut().filter(|_| broken && plan.retry == Retry::UntilAll) {
                 // what was taken before the end is what it reports
                 *counts = Counts { least: counts.most.min(1), rule: Rule::SendPartialOnFailure, ..*counts };
@@ -280,6 +280,14 @@ impl World<'_> {
         }
     }
 
+    /// Whether a send that polls first may wait on a socket whose own end was shut down: a Unix socket counts as
+    /// writable only with room (`unix_poll` in `net/unix/af_unix.c`).
+    fn polls_shut(&self, id: RequestId, socket: SocketId, plan: &SendPlan) -> bool {
+        let unseen = self.unseen_on(socket, id);
+        let full = |s: &Stream| s.is_unix && s.was_connected && !s.purged && !s.is_surely_writable(unseen);
+        plan.poll_first && self.stream(socket).is_some_and(full)
+    }
+
     fn try_stream(&mut self, id: RequestId, socket: SocketId, plan: &SendPlan) -> May {
         let len = plan.len_bytes();
         let Some(stream) = self.stream(socket) else { return May::default() };
@@ -289,7 +297,10 @@ impl World<'_> {
             Connection::Broken if stream.is_unix && !stream.was_connected => {
                 return May::fail(errno::ENOTCONN, Rule::SendNotConnected);
             }
-            Connection::Broken => return May::fail(errno::EPIPE, Rule::SendBrokenPipe),
+            Connection::Broken => {
+                let waiting = self.polls_shut(id, socket, plan);
+                return May { waiting, ..May::fail(errno::EPIPE, Rule::SendBrokenPipe) };
+            }
             Connection::Reset(_) => return after_reset(),
         }
         let unseen = self.unseen_on(socket, id);

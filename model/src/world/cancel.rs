@@ -53,20 +53,25 @@ impl World<'_> {
             return not_found;
         }
         let polls = request.phase == Phase::Queued && request.socket.is_some() && self.is_full(request);
-        // deferred work is done in the order in which it came, so another's may be done before what wakes it
-        let woken = request.is_woken && request.may.bytes.is_none() && !self.request(id).waited;
+        // deferred work is done in the order in which it came: what came before this may have told it
+        let canceller = self.request(id);
+        let told = canceller.waited && request.woken_at.is_some_and(|at| at <= canceller.born_at);
+        let polled = request.woken_at.is_some() && request.may.bytes.is_none() && !told;
         // what found its socket writable again is tried again behind the batch, and is nowhere to be found till then
         let tried_again = request.retries && request.born_call == self.request(id).born_call;
-        let may_be_early = request.is_deferred || request.phase == Phase::Queued || tried_again;
-        let waits = request.phase == Phase::Armed && !request.is_deferred;
-        let surely = (waits || polls || woken) && !request.is_async;
+        let may_be_early = request.is_deferred || request.phase == Phase::Queued || tried_again || told;
+        let waits = request.phase == Phase::Armed && !request.is_deferred && !told;
+        let surely = (waits || polls || polled) && !request.is_async;
         let is_async = request.is_async;
         let taken = self.taken(found);
         if surely {
             self.mark_cancelled(found, taken, Some(id));
             // it can be found again until deferred work has ended it
             let defers = self.state.rings[usize::from(ring.0)].defers;
-            self.request_mut(found).is_woken |= defers && !self.request(id).waited;
+            if defers && !self.request(id).waited {
+                let begun = self.state.begun;
+                self.request_mut(found).woken_at.get_or_insert(begun);
+            }
             return May::exactly(0, Rule::CancelFound);
         }
         self.request_mut(id).misses = waits && is_async;
@@ -171,7 +176,7 @@ impl World<'_> {
         let defers = self.state.rings[usize::from(request.ring.0)].defers;
         // the end of its socket has woken it, and the work that looks at that is deferred
         let woken = defers && request.waited && request.posted.is_none() && !request.may.errors.is_empty();
-        let unseen = request.is_async || request.canceller.is_some() || request.is_woken || woken;
+        let unseen = request.is_async || request.canceller.is_some() || request.woken_at.is_some() || woken;
         // what has surely been sent to a read need not have come
         request.is_read_whole() || !request.may.waiting && !unseen && request.reads.is_none()
     }

@@ -8,7 +8,7 @@ use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::fragments;
 use crate::may::May;
-use crate::net::{Charge, UDP4_LONGEST};
+use crate::net::{Charge, Datagrams, UDP4_LONGEST};
 use crate::notice::Used;
 use crate::prepare::{Retry, SendPlan};
 use crate::program::SocketId;
@@ -55,6 +55,8 @@ impl World<'_> {
             queue.charges.push(Charge::of(id, len, lent_pages, at_any_time));
         }
         let without_room = (fits != Some(true)).then_some(no_room);
+        let waits =
+            plan.retry != Retry::Never && (self.is_unknown(socket) || self.may_be_crowded(id, socket));
         if let Some(mut torn) = self.tear(id, socket, plan) {
             if let Some(notice) =
                 self.request_mut(id).notice.as_mut().filter(|_| refused.or(without_room).is_some())
@@ -62,10 +64,11 @@ impl World<'_> {
                 notice.used = Used::Unknown;
             }
             torn.add_errors(refused.into_iter().chain(without_room));
+            torn.waiting = waits;
             return torn;
         }
         if fits == Some(false) {
-            let mut may = May { errors: vec![no_room], ..May::default() };
+            let mut may = May { errors: vec![no_room], waiting: waits, ..May::default() };
             may.errors.extend(refused);
             return may;
         }
@@ -77,16 +80,16 @@ impl World<'_> {
         let mut may = May::exactly(len, Rule::DatagramWhole);
         may.errors.extend(refused);
         may.errors.extend(without_room);
-        if self.is_unknown(socket) {
-            // its send buffer may be full
-            may.waiting = plan.retry != Retry::Never;
-            may.errors.extend((!may.waiting).then_some((Errno(errno::EAGAIN), Rule::SendDontwait)));
+        may.waiting = waits;
+        if self.is_unknown(socket) && !waits {
+            may.errors.push((Errno(errno::EAGAIN), Rule::SendDontwait));
         }
         let segments = self.segments_of(id, plan);
-        let is_async = self.request(id).is_async || self.request(id).late;
+        // what waits is sent behind others that come later
+        let loose = at_any_time || may.waiting;
         let user_data = self.request(id).user_data;
         let mut beside = self.state.beside.clone();
-        if is_async {
+        if at_any_time {
             let chain: Vec<_> = self.chain_before(id).collect();
             let queued = self.datagrams(socket).map_or(&[][..], |queue| &queue.queue);
             beside = queued.iter().map(|d| d.request).filter(|other| !chain.contains(other)).collect();
@@ -94,7 +97,7 @@ impl World<'_> {
         if let Some(Socket::Datagrams(queue)) = self.state.sockets.get_mut(usize::from(socket.0))
             && is_heard
         {
-            queue.enqueue(id, user_data, segments, len, is_async, &beside);
+            queue.enqueue(id, user_data, segments, len, loose, &beside);
         }
         may
     }
@@ -109,6 +112,13 @@ impl World<'_> {
             return false;
         };
         queue.may_be_full(id, request.is_async || request.late, self.unseen_on(socket, id))
+    }
+
+    /// Whether what threads send at this moment may leave a datagram no room, so that it is sent once that has left.
+    fn may_be_crowded(&self, id: RequestId, socket: SocketId) -> bool {
+        let request = self.request(id);
+        let full = |queue: &Datagrams| queue.may_be_full(id, request.late, self.unseen_on(socket, id));
+        !request.is_async && self.datagrams(socket).is_some_and(full)
     }
 
     /// A request of the socket has ended: what it counted for matters only to what is still open.

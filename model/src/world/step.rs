@@ -175,8 +175,8 @@ impl World<'_> {
         if !self.state.rings[usize::from(ring.0)].defers {
             self.run_deferred(ring);
         }
-        let woken = |request: &Request| request.ring == ring && request.is_woken;
-        self.state.requests.change(RequestId(0), woken, |_, request| request.is_woken = false);
+        let woken = |request: &Request| request.ring == ring && request.woken_at.is_some();
+        self.state.requests.change(RequestId(0), woken, |_, request| request.woken_at = None);
     }
 
     fn waiting_on(&self, wanted: impl Fn((RingId, Option<SocketId>)) -> bool) -> Vec<RequestId> {
@@ -238,12 +238,17 @@ impl World<'_> {
         self.retry_on(socket);
     }
 
-    /// What waits for room on a socket is tried again, where work is not deferred.
+    /// What waits for room on a socket is tried again, where work is not deferred; where it is, room may wake it.
     pub(super) fn retry_on(&mut self, socket: SocketId) {
         for id in self.waiting_on(|(_, on)| on == Some(socket)) {
             let request = self.request(id);
             if request.is_async || !self.state.rings[usize::from(request.ring.0)].defers {
                 self.try_again(id);
+            } else if request.phase == Phase::Armed
+                && self.stream(socket).is_some_and(|stream| stream.room_for_retry(id) != Room::None)
+            {
+                let begun = self.state.begun;
+                self.request_mut(id).woken_at.get_or_insert(begun);
             }
         }
     }
@@ -382,6 +387,7 @@ impl World<'_> {
         for id in self.unsettled_on(socket).collect::<Vec<_>>() {
             let defers = self.state.rings[usize::from(self.request(id).ring.0)].defers;
             let taken = self.taken(id);
+            let begun = self.state.begun;
             let request = self.request_mut(id);
             // where work is deferred, it has not seen yet why it will fail
             let deferred = defers && request.waited && !request.may.errors.is_empty() || request.is_deferred;
@@ -390,7 +396,9 @@ impl World<'_> {
                 continue;
             }
             let waited = std::mem::take(&mut request.may.waiting);
-            request.is_woken |= waited && defers && !request.is_async;
+            if waited && defers && !request.is_async {
+                request.woken_at.get_or_insert(begun);
+            }
             let tried_again = request.retries && waited;
             if tried_again && taken.1 > 0 {
                 // what was taken before the end is what it reports
@@ -401,7 +409,7 @@ impl World<'_> {
                 });
             }
             if !tried_again || taken.0 == 0 {
-                request.may.errors.extend(errors.iter().copied());
+                request.may.add_errors(errors.iter().copied());
             }
             if request.phase == Phase::Armed {
                 request.phase = request.phase.after(Event::Issue).unwrap_or(Phase::Issued);

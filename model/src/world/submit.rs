@@ -12,7 +12,7 @@ use crate::may::May;
 use crate::mutation::Fault;
 use crate::net::Connection;
 use crate::prepare::{Plan, Prepared, Retry, prepare};
-use crate::program::{RingId, socket_of};
+use crate::program::{RingId, SocketId};
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 use crate::space::Watched;
@@ -114,7 +114,7 @@ impl World<'_> {
             may_be_early: false,
             has_ended: false,
             awaits_cancel: false,
-            is_woken: false,
+            woken_at: None,
             cancels: None,
             only_target: None,
             polls_first: false,
@@ -369,7 +369,9 @@ impl World<'_> {
             Some(Plan::Send(plan)) if plan.retry != Retry::Never => plan,
             _ => return false,
         };
-        let socket = request.socket.or_else(|| socket_of(plan.fd).map(|(socket, _)| socket));
+        // a descriptor that was closed before it was looked up is nobody's
+        let found = |socket: &SocketId| plan.fixed_file || self.is_open(*socket);
+        let socket = request.socket.or_else(|| self.plan_socket(request).filter(found));
         let stream = socket.and_then(|socket| self.stream(socket));
         stream.is_some_and(|s| s.room.full && s.connection == Connection::Open)
     }
