@@ -136,13 +136,15 @@ fn bad_arguments_are_usage() {
 #[test]
 fn pages_of_a_send_that_may_have_failed_may_be_free_again() {
     // another thread runs the first send, and takes EAGAIN as final
-    let pages = |flags: &str| {
+    let pages = |lane: &str, flags: &str| {
         format!(
-            "# Pages.\nlimits memlock=24K uid=nobody\nrings plain\nsocket A B tcp lane=gate\nbuffer K 4096\n\
+            "# Pages.\nlimits memlock=24K uid=nobody\nrings plain\nsocket A B tcp lane={lane}\nbuffer K 4096\n\
              submit\n  #1 send_zc A K 0..4096 {flags}\nsubmit\n  #2 send_zc A K 0..4096\n\
              expect\n  #2 -ENOMEM MORE then 0 NOTIF\n"
         )
     };
-    let code = |flags| of_case(&pages(flags), &[]).0;
-    assert_eq!((code("zc=POLL_FIRST LINK"), code("LINK")), (3, 0));
+    for lane in ["gate", "gate-full"] {
+        let code = |flags| of_case(&pages(lane, flags), &[]).0;
+        assert_eq!((code("zc=POLL_FIRST LINK"), code("LINK")), (3, 0), "{lane}");
+    }
 }

@@ -75,10 +75,12 @@ impl World<'_> {
             let Some(before) = self.state.requests.get(&before) else { break };
             tried = before;
         }
+        // a thread may have given it up, or a cancel have ended it
+        let given_up = |r: &Request| r.polls_first && r.is_led_away || r.canceller.is_some();
         let waits = tried.phase == Phase::Armed || (tried.phase == Phase::Queued && !tried.is_async);
+        let waits = waits && !given_up(tried);
         // one that may have failed refers to nothing
-        let failed = request.phase != Phase::Done
-            && (request.polls_first && request.is_led_away || !request.may.errors.is_empty());
+        let failed = request.phase != Phase::Done && (given_up(request) || !request.may.errors.is_empty());
         unworked || waits || !failed && self.holds(id, request) == Holds::Surely
     }
 
