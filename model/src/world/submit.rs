@@ -321,10 +321,6 @@ impl World<'_> {
                 waited || earlier || request.polls_first && (defers || request.born_drains != drains);
             request.waited |= waited || defers;
             self.try_first(id);
-            let request = self.request_mut(id);
-            // a member of a chain begins to poll only now, and is tried by work that comes of that
-            request.is_deferred |=
-                defers && request.polls_first && request.first != id && request.phase == Phase::Issued;
         }
         self.state.beside.clear();
     }
