@@ -65,6 +65,7 @@ pub enum Completion {
 impl Cqe {
     /// The completion this entry stands for, or `None` where no send, nop or write posts such flags
     /// or such a value. A notification's `i32::MIN` is a usage, not an errno.
+    #[inline]
     pub fn completion(&self) -> Option<Completion> {
         match (self.flags, self.res) {
             (cqe_flag::NOTIF, 0) => Some(Completion::Notification(Usage::Clear)),
@@ -89,6 +90,7 @@ impl Cqe {
 
 impl Res {
     /// Reads a raw result; `None` for a negative number that is no errno (the kernel's run to 4095).
+    #[inline]
     pub fn from_raw(raw: i32) -> Option<Res> {
         match raw {
             0.. => Some(Res::Bytes(raw.unsigned_abs().into())),

@@ -77,7 +77,7 @@ impl Ours {
     fn queue(&mut self, len: usize, number: u64) -> io::Result<bool> {
         let header = header(number);
         let queued = if len == 0 {
-            self.sender.message(self.key).copy(&header).queue()
+            self.sender.send_copied(self.key, &header)
         } else {
             let Some(payload) = self.pool.take(len) else { return Ok(false) };
             self.sender.send(self.key, &header, payload)

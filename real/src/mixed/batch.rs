@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::connection::{Connection, Message, State};
+use super::connection::Connection;
 use super::piece::Piece;
+use super::record::{Message, State};
 
 /// What one request carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,14 +53,29 @@ impl Batch {
     /// Whether what is left of a message can be added, with so many bytes in all.
     #[inline]
     fn has_room(&self, bounds: &Bounds<'_>, bytes_max: u64, message: &Message) -> bool {
-        let len_bytes = self.len_bytes + message.len_bytes - message.sent_bytes;
-        self.iovecs + usize::from(message.pieces) <= bounds.iovecs_max && len_bytes <= bytes_max
+        let len_bytes = self.len_bytes + message.left_bytes();
+        self.iovecs + message.iovecs() <= bounds.iovecs_max && len_bytes <= bytes_max
     }
 }
 
 impl<S> Connection<S> {
-    /// Collects what the next request carries: `each` gets address and length of every piece.
-    pub(super) fn gather(&mut self, bounds: &Bounds<'_>, each: impl FnMut(*const u8, usize)) -> Batch {
+    /// Collects what the next request carries: `iovecs`, which is empty, gets every piece.
+    #[inline]
+    pub(super) fn gather(&mut self, bounds: &Bounds<'_>, iovecs: &mut Vec<libc::iovec>) -> Batch {
+        if !self.traits.keeps_messages && self.alone_until <= self.next {
+            let (next, end) = (self.next, self.end());
+            if let Some(batch) = self.fresh.take(next, end, bounds, iovecs) {
+                return batch;
+            }
+        }
+        self.gather_each(bounds, iovecs)
+    }
+
+    fn gather_each(&mut self, bounds: &Bounds<'_>, iovecs: &mut Vec<libc::iovec>) -> Batch {
+        self.fresh.void();
+        let each = |addr: *const u8, iov_len| {
+            iovecs.push(libc::iovec { iov_base: addr.cast_mut().cast(), iov_len });
+        };
         if self.traits.keeps_messages {
             self.gather_datagrams(bounds, each)
         } else {
@@ -69,7 +85,7 @@ impl<S> Connection<S> {
 
     fn gather_stream(&self, bounds: &Bounds<'_>, mut each: impl FnMut(*const u8, usize)) -> Batch {
         let mut batch = Batch { first: self.next, in_arena: true, ..Batch::default() };
-        for (number, message) in self.numbered(self.next) {
+        for (number, message) in self.queue.from(self.next) {
             if message.state != State::Queued {
                 batch.pass_over(number);
                 continue;
@@ -89,13 +105,13 @@ impl<S> Connection<S> {
     fn gather_datagrams(&mut self, bounds: &Bounds<'_>, mut each: impl FnMut(*const u8, usize)) -> Batch {
         if let Some(number) = self.next_again() {
             let mut batch = Batch { first: number, in_arena: true, ..Batch::default() };
-            let message = self.message(number);
+            let message = self.queue.at(number);
             self.add_to(&mut batch, message, &mut each);
             batch.to = self.address(number, message);
             return batch;
         }
         let mut batch = Batch { first: self.next, in_arena: true, ..Batch::default() };
-        for (number, message) in self.numbered(self.next) {
+        for (number, message) in self.queue.from(self.next) {
             if message.state != State::Queued {
                 batch.pass_over(number);
                 continue;
@@ -104,7 +120,7 @@ impl<S> Connection<S> {
             if batch.messages > 0 && (alone || !self.fits(bounds, &batch, number, message)) {
                 break;
             }
-            let len_bytes = message.len_bytes;
+            let len_bytes = u64::from(message.len_bytes);
             self.add_to(&mut batch, message, &mut each);
             batch.to = self.address(number, message);
             // a shorter datagram can only be the last one
@@ -124,24 +140,24 @@ impl<S> Connection<S> {
         batch.has_room(bounds, SEGMENTED_BYTES_MAX.min(bounds.bytes_max), message)
             && batch.messages < SEGMENTS_MAX
             && batch.to == self.address(number, message)
-            && batch.segment_bytes.is_some_and(|segment| message.len_bytes <= u64::from(segment))
+            && batch.segment_bytes.is_some_and(|segment| u64::from(message.len_bytes) <= u64::from(segment))
     }
 
     fn can_be_cut(&self, bounds: &Bounds<'_>, message: &Message) -> bool {
-        self.traits.segments && message.len_bytes <= bounds.segment_bytes_max
+        self.traits.segments && u64::from(message.len_bytes) <= bounds.segment_bytes_max
     }
 
     /// Whether what is left of a message is a range that goes alone.
     fn is_alone(&self, bounds: &Bounds<'_>, message: &Message) -> bool {
         let Some(is_alone) = bounds.is_alone else { return false };
-        let left = message.len_bytes - message.sent_bytes;
+        let left = message.left_bytes();
         let last = self.pieces_of(message).next_back();
         last.is_some_and(|last| left <= u64::from(last.len_bytes) && is_alone(last.in_arena, left))
     }
 
     #[inline(always)]
     fn add_to(&self, batch: &mut Batch, message: &Message, each: &mut impl FnMut(*const u8, usize)) {
-        let mut skip = message.sent_bytes;
+        let mut skip = u64::from(message.sent_bytes);
         for Piece { addr, len_bytes, in_arena, .. } in self.pieces_of(message) {
             let len = u64::from(*len_bytes);
             if skip >= len {
@@ -153,7 +169,7 @@ impl<S> Connection<S> {
             batch.iovecs += 1;
             batch.in_arena &= in_arena;
         }
-        batch.len_bytes += message.len_bytes - message.sent_bytes;
+        batch.len_bytes += message.left_bytes();
         batch.messages += 1;
         batch.span += 1;
     }

@@ -6,6 +6,7 @@ use uringspec_model::cqe::{Completion, Cqe, Errno, Res, Usage};
 use super::connection::Connection;
 use super::kernel::Kernel;
 use super::outcome::Outcome;
+use super::release::Sink;
 use super::requests::Request;
 use super::sender::Sender;
 
@@ -20,15 +21,11 @@ impl<K: Kernel> Sender<K> {
         }
     }
 
+    #[inline]
     fn take_completion(&mut self, cqe: Cqe) {
-        if cqe.user_data == CANCEL {
-            self.owed = self.owed.saturating_sub(1);
-            return;
-        }
         let completion = cqe.completion();
         let Some((place, request)) = self.requests.find(cqe.user_data) else {
-            self.counters.strays += 1;
-            return;
+            return self.take_other(cqe.user_data);
         };
         let known = *request;
         match completion {
@@ -46,6 +43,16 @@ impl<K: Kernel> Sender<K> {
                 self.let_go(place, &known);
             }
             _ => self.counters.strays += 1,
+        }
+    }
+
+    /// A completion of no request.
+    #[cold]
+    fn take_other(&mut self, user_data: u64) {
+        if user_data == CANCEL {
+            self.owed = self.owed.saturating_sub(1);
+        } else {
+            self.counters.strays += 1;
         }
     }
 
@@ -73,7 +80,6 @@ impl<K: Kernel> Sender<K> {
             connection.aborts = false;
         }
         self.make_ready(index);
-        self.forget_if_over(index);
     }
 
     fn sent(&mut self, index: usize, request: &Request, count: u64) {
@@ -81,6 +87,10 @@ impl<K: Kernel> Sender<K> {
         self.counters.sent_bytes += count;
         if !request.is_zero_copy {
             self.counters.copied_bytes += count;
+        }
+        if count == request.len_bytes && u64::from(request.messages) == span {
+            self.with_sink(index, |connection, sink| connection.sent_whole(first, span, sink));
+            return;
         }
         let rest = self.with_sink(index, |connection, sink| {
             let rest = connection.sent(first, span, count, sink);
@@ -154,11 +164,11 @@ impl<K: Kernel> Sender<K> {
         self.counters.notifications += 1;
         let copied = usage == Usage::Copied;
         self.counters.copied_notifications += u64::from(copied);
-        let policy = self.policy.copied.clone();
-        let Some(connection) = self.connection_mut(request.connection as usize) else { return };
         if !request.begins_alone {
             return;
         }
+        let policy = &self.policy.copied;
+        let Some(Some(connection)) = self.connections.get_mut(request.connection as usize) else { return };
         connection.reports += 1;
         connection.copied_reports += u32::from(copied);
         let window = if connection.is_worth_it { policy.window } else { policy.first_window };
@@ -184,7 +194,7 @@ impl<K: Kernel> Sender<K> {
 
 impl<S> Connection<S> {
     /// Datagrams fail, as far as they have not ended.
-    fn fail(&mut self, first: u64, span: u64, errno: Errno, sink: &mut super::connection::Sink<'_>) {
+    fn fail(&mut self, first: u64, span: u64, errno: Errno, sink: &mut Sink<'_>) {
         for number in first..first + span {
             let sent_bytes = self.sent_bytes(number);
             self.end_message(number, Outcome::Failed { errno, sent_bytes }, sink);
@@ -192,7 +202,7 @@ impl<S> Connection<S> {
     }
 
     /// The first message from `from` on fails; those behind it are not sent.
-    fn break_off(&mut self, from: u64, errno: Errno, sink: &mut super::connection::Sink<'_>) {
+    fn break_off(&mut self, from: u64, errno: Errno, sink: &mut Sink<'_>) {
         let mut partly = false;
         let mut first = true;
         self.end_queued(from, sink, |sent_bytes| {

@@ -9,15 +9,17 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::ops::Range;
 
 use super::arena::Arena;
 use super::batch::Batch;
-use super::events::Events;
+use super::fresh::Fresh;
 use super::kernel::SocketTraits;
-use super::outcome::{Counters, Event, Outcome, SocketKey, Ticket};
+use super::outcome::{Outcome, SocketKey, Ticket};
 use super::payload::Payload;
 use super::piece::{Held, Piece};
+use super::queue::Queue;
+use super::record::{Message, State};
+use super::release::Sink;
 
 /// One socket and what is sent on it.
 pub(super) struct Connection<S> {
@@ -25,20 +27,20 @@ pub(super) struct Connection<S> {
     /// `None`: given back to the caller; the rest waits for memory only.
     pub(super) socket: Option<S>,
     pub(super) traits: SocketTraits,
-    messages: VecDeque<Message>,
-    /// The number of the first of `messages`.
-    base: u64,
+    pub(super) queue: Queue,
     /// The first message with bytes that no request carries.
     pub(super) next: u64,
     /// Datagrams before `next` that are sent again, each alone.
     again: VecDeque<u64>,
-    pieces: VecDeque<Piece>,
+    pub(super) pieces: VecDeque<Piece>,
     /// The number of the first of `pieces`, counted like messages.
-    pieces_base: u64,
+    pub(super) pieces_base: u64,
+    /// What was queued since nothing was, on a stream.
+    pub(super) fresh: Fresh,
     /// Pieces behind the last message: of one that is being written, or that was never finished.
     pub(super) unfinished: u16,
     /// Where messages go that say so, by their numbers, in order.
-    addresses: VecDeque<(u64, SocketAddr)>,
+    pub(super) addresses: VecDeque<(u64, SocketAddr)>,
     /// Requests whose result is to come.
     pub(super) results_owed: u32,
     /// Requests with anything to come.
@@ -64,84 +66,18 @@ pub(super) struct Connection<S> {
     pub(super) is_ready: bool,
 }
 
-/// One message.
-pub(super) struct Message {
-    first_piece: u64,
-    pub(super) pieces: u16,
-    pub(super) len_bytes: u64,
-    pub(super) sent_bytes: u64,
-    /// Requests that refer to it.
-    holds: u32,
-    pub(super) state: State,
-    /// One of `addresses` is its.
-    has_address: bool,
-}
-
-impl Message {
-    #[inline(always)]
-    fn queued(first_piece: u64, pieces: u16, len_bytes: u64, has_address: bool) -> Message {
-        Message { first_piece, pieces, len_bytes, sent_bytes: 0, holds: 0, state: State::Queued, has_address }
-    }
-
-    /// Whether it has ended and no request refers to it.
-    #[inline]
-    fn is_over(&self) -> bool {
-        self.state == State::Ended && self.holds == 0
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Queued,
-    Handed,
-    Ended,
-    Withdrawn,
-}
-
-/// Where what is over goes.
-pub(super) struct Sink<'a> {
-    pub(super) arena: &'a mut Arena,
-    pub(super) events: &'a mut Events,
-    pub(super) counters: &'a mut Counters,
-}
-
-impl Sink<'_> {
-    /// Messages have ended whole, by their numbers.
-    #[inline]
-    fn ended_whole(&mut self, socket: SocketKey, numbers: Range<u64>) {
-        self.counters.whole += numbers.end - numbers.start;
-        self.events.push_whole(socket, numbers);
-    }
-
-    /// A message has ended otherwise.
-    fn ended(&mut self, ticket: Ticket, outcome: Outcome) {
-        self.counters.not_whole += 1;
-        self.events.push(Event::Ended(ticket, outcome));
-    }
-
-    /// A piece of a message that is over: how many bytes of it were lent.
-    #[inline]
-    fn released(&mut self, ticket: Ticket, piece: Piece) -> u64 {
-        let Some(payload) = piece.free(self.arena) else { return 0 };
-        let len_bytes = payload.len_bytes() as u64;
-        self.counters.lent_bytes -= len_bytes;
-        self.events.push(Event::Released(ticket, payload));
-        len_bytes
-    }
-}
-
 impl<S> Connection<S> {
     pub(super) fn new(key: SocketKey, socket: S, traits: SocketTraits) -> Connection<S> {
         Connection {
             key,
             socket: Some(socket),
             traits,
-            messages: VecDeque::new(),
-            base: 0,
+            queue: Queue::new(),
             next: 0,
             again: VecDeque::new(),
             pieces: VecDeque::new(),
             pieces_base: 0,
+            fresh: Fresh::new(),
             unfinished: 0,
             addresses: VecDeque::new(),
             results_owed: 0,
@@ -160,15 +96,18 @@ impl<S> Connection<S> {
     }
 
     /// The number that the next message gets.
+    #[inline(always)]
     pub(super) fn end(&self) -> u64 {
-        self.base + self.messages.len() as u64
+        self.queue.end()
     }
 
+    #[inline(always)]
     pub(super) fn len(&self) -> usize {
-        self.messages.len()
+        self.queue.len()
     }
 
     /// Whether a request could be made of what is queued.
+    #[inline]
     pub(super) fn can_flush(&self) -> bool {
         let free = self.traits.keeps_messages || self.results_owed == 0;
         free && !self.aborts && (self.next < self.end() || !self.again.is_empty())
@@ -212,25 +151,39 @@ impl<S> Connection<S> {
     /// Makes a message of one piece, of which so many bytes are lent, with none being written: its number.
     #[inline(always)]
     pub(super) fn add_message(&mut self, piece: Piece, lent_bytes: u64) -> u64 {
-        let first_piece = self.pieces_base + self.pieces.len() as u64;
         let number = self.end();
         self.lent_bytes += lent_bytes;
-        self.messages.push_back(Message::queued(first_piece, 1, u64::from(piece.len_bytes), false));
-        self.pieces.push_back(piece);
-        number
+        if !self.traits.keeps_messages {
+            if self.next == number {
+                self.fresh.begin(number);
+            }
+            self.fresh.add(number, [&piece]);
+        }
+        self.queue.push(Message::of(piece))
     }
 
     /// Makes a message of the unfinished pieces: its number.
     #[inline]
-    pub(super) fn finish_message(&mut self, len_bytes: u64, to: Option<SocketAddr>) -> u64 {
+    pub(super) fn finish_message(&mut self, len_bytes: u32, to: Option<SocketAddr>) -> u64 {
         let pieces = std::mem::take(&mut self.unfinished);
-        let first_piece = self.pieces_base + self.pieces.len() as u64 - u64::from(pieces);
         let number = self.end();
+        if pieces == 1 && to.is_none() {
+            let only = self.pieces.pop_back().expect("one is unfinished");
+            return self.add_message(only, 0);
+        }
+        let first_piece = self.pieces_base + self.pieces.len() as u64 - u64::from(pieces);
         if let Some(to) = to {
             self.addresses.push_back((number, to));
         }
-        self.messages.push_back(Message::queued(first_piece, pieces, len_bytes, to.is_some()));
-        number
+        let message = Message::among(first_piece, pieces, len_bytes, to.is_some());
+        if !self.traits.keeps_messages && to.is_none() {
+            if self.next == number {
+                self.fresh.begin(number);
+            }
+            let first = self.pieces.len() - usize::from(pieces);
+            self.fresh.add(number, self.pieces.range(first..));
+        }
+        self.queue.push(message)
     }
 
     /// Where a message goes, if it says so.
@@ -243,22 +196,40 @@ impl<S> Connection<S> {
     }
 
     #[inline]
-    pub(super) fn pieces_of(&self, message: &Message) -> impl DoubleEndedIterator<Item = &Piece> {
+    pub(super) fn pieces_of<'c>(
+        &'c self,
+        message: &'c Message,
+    ) -> impl DoubleEndedIterator<Item = &'c Piece> {
+        let first = message.first_piece.saturating_sub(self.pieces_base) as usize;
+        let more = (first..first + usize::from(message.pieces)).map(|index| &self.pieces[index]);
+        let only = (message.pieces == 0).then_some(&message.only);
+        only.into_iter().chain(more)
+    }
+
+    /// Each piece of a message, to be changed.
+    pub(super) fn each_piece(&mut self, number: u64, mut then: impl FnMut(&mut Piece)) {
+        let Some(message) = self.message_mut(number) else { return };
+        if message.pieces == 0 {
+            return then(&mut message.only);
+        }
+        let pieces = usize::from(message.pieces);
         let first = (message.first_piece - self.pieces_base) as usize;
-        (first..first + usize::from(message.pieces)).map(|index| &self.pieces[index])
+        self.pieces.range_mut(first..first + pieces).for_each(then);
     }
 
     /// A request carries the batch now.
     pub(super) fn hand_over(&mut self, batch: &Batch) {
-        for (_, message) in self.numbered_mut(batch.first, batch.span) {
-            if message.state == State::Queued {
-                message.state = State::Handed;
-                message.holds += 1;
-            }
-        }
+        self.queue.each(batch.first, batch.span, |_, message| message.hand_over());
         self.next = self.next.max(batch.first + batch.span);
         self.results_owed += 1;
         self.requests += 1;
+    }
+
+    /// The kernel took all of a batch without gaps.
+    #[inline]
+    pub(super) fn sent_whole(&mut self, first: u64, span: u64, sink: &mut Sink<'_>) {
+        self.queue.each(first, span, |_, message| message.end_whole());
+        sink.ended_whole(self.key, first..first + span);
     }
 
     /// The kernel took `count` bytes of a batch; what it did not take is queued again. True if that is some.
@@ -266,25 +237,24 @@ impl<S> Connection<S> {
         let mut left = count;
         let mut rest = None;
         let (socket, mut whole) = (self.key, first..first);
-        for (number, message) in self.numbered_mut(first, span) {
+        self.queue.each(first, span, |number, message| {
             if message.state != State::Handed {
-                continue;
+                return;
             }
-            let taken = left.min(message.len_bytes - message.sent_bytes);
-            message.sent_bytes += taken;
+            let taken = left.min(message.left_bytes());
             left -= taken;
-            if message.sent_bytes == message.len_bytes {
-                // the request holds it still
-                message.state = State::Ended;
+            if taken == message.left_bytes() {
+                message.end_whole();
                 if whole.end != number {
                     sink.ended_whole(socket, std::mem::replace(&mut whole, number..number));
                 }
                 whole.end = number + 1;
             } else {
+                message.sent_bytes += taken as u32;
                 message.state = State::Queued;
                 rest = rest.or(Some(number));
             }
-        }
+        });
         sink.ended_whole(socket, whole);
         if let Some(number) = rest.filter(|_| !self.traits.keeps_messages) {
             self.next = self.next.min(number);
@@ -335,89 +305,16 @@ impl<S> Connection<S> {
         mut outcome: impl FnMut(u64) -> Outcome,
     ) {
         // on datagram sockets those that are sent again come before
-        let from = if self.traits.keeps_messages { self.base } else { from.max(self.base) };
+        let from = if self.traits.keeps_messages { self.queue.base() } else { from.max(self.queue.base()) };
         for number in from..self.end() {
             let Some(message) = self.message_mut(number) else { continue };
             if message.state == State::Queued {
-                let sent_bytes = message.sent_bytes;
+                let sent_bytes = u64::from(message.sent_bytes);
                 self.end_message(number, outcome(sent_bytes), sink);
             }
         }
         self.again.clear();
         self.next = self.end();
-    }
-
-    /// A request that carried these messages is over: its memory is free as far as it is concerned.
-    pub(super) fn let_go(&mut self, first: u64, span: u64, sink: &mut Sink<'_>) {
-        for (_, message) in self.numbered_mut(first, span) {
-            debug_assert!(message.holds > 0 || message.state == State::Withdrawn, "nothing holds it");
-            message.holds = message.holds.saturating_sub(1);
-        }
-        self.requests -= 1;
-        self.drop_front(sink);
-        // what is over behind one that is not
-        for number in first.max(self.base)..first + span {
-            if self.message(number).is_over() {
-                self.release(number, sink);
-            }
-        }
-    }
-
-    /// Takes a message back that no request has carried: what it would have lent.
-    pub(super) fn withdraw(&mut self, number: u64, sink: &mut Sink<'_>) -> Option<Vec<Payload>> {
-        let message = self.message_mut(number)?;
-        if message.state != State::Queued || message.holds > 0 || message.sent_bytes > 0 {
-            return None;
-        }
-        message.state = State::Withdrawn;
-        let mut payloads = Vec::new();
-        for index in self.pieces_at(number) {
-            let piece = self.pieces[index].take();
-            self.lent_bytes -= piece.lent_bytes();
-            sink.counters.lent_bytes -= piece.lent_bytes();
-            payloads.extend(piece.free(sink.arena));
-        }
-        self.drop_front(sink);
-        Some(payloads)
-    }
-
-    /// Gives the memory of a message back, which is over.
-    fn release(&mut self, number: u64, sink: &mut Sink<'_>) {
-        let ticket = Ticket { socket: self.key, number };
-        for index in self.pieces_at(number) {
-            self.lent_bytes -= sink.released(ticket, self.pieces[index].take());
-        }
-    }
-
-    /// Where among `pieces` those of a message are.
-    fn pieces_at(&self, number: u64) -> Range<usize> {
-        let message = self.message(number);
-        let first = (message.first_piece - self.pieces_base) as usize;
-        first..first + usize::from(message.pieces)
-    }
-
-    /// Forgets what is over at the front; memory that was not given back yet is now.
-    fn drop_front(&mut self, sink: &mut Sink<'_>) {
-        while let Some(message) = self.messages.front() {
-            if !message.is_over() && message.state != State::Withdrawn {
-                break;
-            }
-            let ticket = Ticket { socket: self.key, number: self.base };
-            let (pieces, has_address) = (message.pieces, message.has_address);
-            // one by one: a message has few
-            for _ in 0..pieces {
-                if let Some(piece) = self.pieces.pop_front() {
-                    self.lent_bytes -= sink.released(ticket, piece);
-                }
-            }
-            if has_address {
-                self.addresses.pop_front();
-            }
-            self.pieces_base += u64::from(pieces);
-            self.messages.pop_front();
-            self.base += 1;
-        }
-        self.next = self.next.max(self.base);
     }
 
     /// Whether no request of it has anything to come.
@@ -427,63 +324,16 @@ impl<S> Connection<S> {
 
     /// How many bytes of a message the kernel has taken.
     pub(super) fn sent_bytes(&mut self, number: u64) -> u64 {
-        self.message_mut(number).map_or(0, |message| message.sent_bytes)
+        self.message_mut(number).map_or(0, |message| message.sent_bytes.into())
     }
 
-    /// A message that is there.
-    pub(super) fn message(&self, number: u64) -> &Message {
-        &self.messages[(number - self.base) as usize]
-    }
-
-    /// So many messages from `first` on, those that are there, with their numbers.
-    #[inline]
-    fn numbered_mut(&mut self, first: u64, span: u64) -> impl Iterator<Item = (u64, &mut Message)> {
-        let first = first.max(self.base);
-        let at = ((first - self.base) as usize).min(self.messages.len());
-        let end = at.saturating_add(span as usize).min(self.messages.len());
-        (first..).zip(self.messages.range_mut(at..end))
-    }
-
-    /// The messages from `first` on with their numbers.
-    #[inline]
-    pub(super) fn numbered(&self, first: u64) -> impl Iterator<Item = (u64, &Message)> {
-        (first..).zip(self.messages.range((first - self.base) as usize..))
-    }
-
-    fn message_mut(&mut self, number: u64) -> Option<&mut Message> {
-        let index = number.checked_sub(self.base)?;
-        self.messages.get_mut(usize::try_from(index).ok()?)
-    }
-
-    /// Ends what requests carry and keeps its memory from everybody: nobody knows whether they are over.
-    /// How many bytes of the caller's own that leaks.
-    pub(super) fn lose(&mut self, sink: &mut Sink<'_>, queued: impl FnMut(u64) -> Outcome) -> u64 {
-        let mut leaked = 0;
-        for number in self.base..self.end() {
-            let Some(message) = self.message_mut(number) else { continue };
-            if message.holds == 0 {
-                continue;
-            }
-            if message.state != State::Ended {
-                self.end_message(number, Outcome::Lost, sink);
-            }
-            for index in self.pieces_at(number) {
-                let piece = &mut self.pieces[index];
-                sink.counters.lent_bytes -= piece.lent_bytes();
-                // a slot that is not given back is not used again
-                if let Held::Memory(payload) = std::mem::replace(&mut piece.memory, Held::Nothing) {
-                    leaked += payload.lose();
-                }
-            }
-        }
-        self.end_queued(0, sink, queued);
-        leaked
+    pub(super) fn message_mut(&mut self, number: u64) -> Option<&mut Message> {
+        self.queue.get_mut(number)
     }
 
     /// Messages whose memory is lent or that have not ended.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = Ticket> {
         let open = |m: &Message| m.holds > 0 || !matches!(m.state, State::Ended | State::Withdrawn);
-        let numbered = (self.base..).zip(&self.messages);
-        numbered.filter(move |(_, m)| open(m)).map(|(number, _)| Ticket { socket: self.key, number })
+        self.queue.from(0).filter(move |(_, m)| open(m)).map(|(number, _)| Ticket { socket: self.key, number })
     }
 }

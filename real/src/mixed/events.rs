@@ -1,51 +1,102 @@
-//! What happened and was not told yet. All messages that one result has ended whole are one entry: the
-//! events of a flush are made when they are taken.
+//! What happened and was not told yet. All messages that one result has ended whole are one entry, and
+//! so are those whose memory came back together: the events of a flush are made when they are taken.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::outcome::{Event, Outcome, SocketKey, Ticket};
+use super::payload::Payload;
 
 /// Events, in order.
-pub(super) struct Events(VecDeque<Told>);
+pub(super) struct Events {
+    /// What of the first entry was not taken yet; maybe nothing.
+    front: Run,
+    told: VecDeque<Told>,
+    /// Those of all messages that got one back, in order.
+    payloads: VecDeque<Payload>,
+}
 
 enum Told {
     One(Event),
-    /// Messages of a socket have ended whole; never none.
-    Whole(SocketKey, Range<u64>),
+    Run(Run),
+}
+
+/// The same happened to messages of a socket.
+struct Run {
+    what: What,
+    socket: SocketKey,
+    numbers: Range<u64>,
+}
+
+#[derive(PartialEq, Eq)]
+enum What {
+    /// They have ended whole.
+    Whole,
+    /// Each got a payload back.
+    Released,
 }
 
 impl Events {
     pub(super) fn new() -> Events {
-        Events(VecDeque::new())
+        let socket = SocketKey { index: 0, generation: 0 };
+        let front = Run { what: What::Whole, socket, numbers: 0..0 };
+        Events { front, told: VecDeque::new(), payloads: VecDeque::new() }
     }
 
     #[inline]
     pub(super) fn push(&mut self, event: Event) {
-        self.0.push_back(Told::One(event));
+        self.told.push_back(Told::One(event));
     }
 
     /// Messages of a socket have ended whole, by their numbers.
     #[inline]
     pub(super) fn push_whole(&mut self, socket: SocketKey, numbers: Range<u64>) {
+        self.push_run(What::Whole, socket, numbers);
+    }
+
+    /// Each of these messages got a payload back: those that were added as `payload` before.
+    #[inline]
+    pub(super) fn push_released(&mut self, socket: SocketKey, numbers: Range<u64>) {
+        self.push_run(What::Released, socket, numbers);
+    }
+
+    /// A payload that came back, of a message that is told next.
+    #[inline(always)]
+    pub(super) fn payload(&mut self, payload: Payload) {
+        self.payloads.push_back(payload);
+    }
+
+    #[inline]
+    fn push_run(&mut self, what: What, socket: SocketKey, numbers: Range<u64>) {
         if !numbers.is_empty() {
-            self.0.push_back(Told::Whole(socket, numbers));
+            self.told.push_back(Told::Run(Run { what, socket, numbers }));
         }
     }
 
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Event> {
-        if let Told::Whole(socket, numbers) = self.0.front_mut()? {
-            let ended = Event::Ended(Ticket { socket: *socket, number: numbers.start }, Outcome::Whole);
-            numbers.start += 1;
-            if numbers.is_empty() {
-                self.0.pop_front();
-            }
-            return Some(ended);
+        if self.front.numbers.is_empty()
+            && let Some(event) = self.next_run()?
+        {
+            return Some(event);
         }
-        match self.0.pop_front()? {
-            Told::One(event) => Some(event),
-            Told::Whole(..) => None,
+        let Run { what, socket, numbers } = &mut self.front;
+        let ticket = Ticket { socket: *socket, number: numbers.start };
+        numbers.start += 1;
+        if *what == What::Whole {
+            return Some(Event::Ended(ticket, Outcome::Whole));
+        }
+        Some(Event::Released(ticket, self.payloads.pop_front()?))
+    }
+
+    /// Takes the next entry: an event, or a run that is in front now.
+    fn next_run(&mut self) -> Option<Option<Event>> {
+        match self.told.pop_front()? {
+            Told::One(event) => Some(Some(event)),
+            Told::Run(run) => {
+                self.front = run;
+                Some(None)
+            }
         }
     }
 }
@@ -68,6 +119,29 @@ mod tests {
             let event = events.pop().expect("there is one");
             assert!(matches!(event, Event::Ended(t, o) if t == ticket(number) && o == outcome), "{event:?}");
         }
+        assert!(events.pop().is_none());
+    }
+    #[test]
+    fn payloads_come_back_in_order() {
+        let ticket = |index, number| Ticket { socket: SocketKey { index, generation: 0 }, number };
+        let payload = |n: u8| Payload::Vec(vec![n]);
+        let mut events = Events::new();
+        // two of one message, then one of the next, another socket, and an end between
+        let given = [(1, 3), (1, 3), (1, 4), (1, 6), (2, 7)];
+        for (n, (index, number)) in given.into_iter().enumerate() {
+            events.payload(payload(n as u8));
+            events.push_released(ticket(index, number).socket, number..number + 1);
+        }
+        events.push_whole(ticket(2, 0).socket, 8..9);
+        events.payload(payload(5));
+        events.push_released(ticket(2, 0).socket, 8..9);
+        for (n, (index, number)) in given.into_iter().enumerate() {
+            let event = events.pop().expect("there is one");
+            let Event::Released(of, payload) = event else { panic!("{event:?}") };
+            assert_eq!((of, payload.bytes()), (ticket(index, number), &[n as u8][..]));
+        }
+        assert!(matches!(events.pop(), Some(Event::Ended(of, Outcome::Whole)) if of == ticket(2, 8)));
+        assert!(matches!(events.pop(), Some(Event::Released(of, _)) if of == ticket(2, 8)));
         assert!(events.pop().is_none());
     }
 }

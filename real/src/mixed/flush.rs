@@ -41,11 +41,7 @@ impl<K: Kernel> Sender<K> {
         // each in turn; a stream has one request at a time, a datagram socket goes to the end of the line
         while let Some(index) = self.ready.pop_front() {
             match self.hand_over(index as usize) {
-                Ok(Handed::Something) => {
-                    handed = true;
-                    self.set_not_ready(index);
-                    self.make_ready(index as usize);
-                }
+                Ok(Handed::Something) => handed = true,
                 Ok(Handed::Nothing) => self.set_not_ready(index),
                 Ok(Handed::NoRoom) => {
                     self.ready.push_front(index);
@@ -97,6 +93,7 @@ impl<K: Kernel> Sender<K> {
         let (begins_alone, copies) = (connection.is_quiet(), connection.copies_left > 0);
         let place = self.requests.place();
         let iovecs = self.requests.iovecs(place);
+        iovecs.clear();
         let (policy, has_buffer) = (&self.policy, self.buffer.is_some());
         let lends_ranges_only = zero_copy && !copies && self.ways.lends_ranges_only();
         let is_alone = |in_arena: bool, bytes: u64| {
@@ -109,9 +106,7 @@ impl<K: Kernel> Sender<K> {
             segment_bytes_max: policy.segment_bytes_max,
             is_alone: lends_ranges_only.then_some(&is_alone as &dyn Fn(bool, u64) -> bool),
         };
-        let batch = connection.gather(&bounds, |addr, len| {
-            iovecs.push(libc::iovec { iov_base: addr.cast_mut().cast(), iov_len: len });
-        });
+        let batch = connection.gather(&bounds, iovecs);
         if batch.messages == 0 {
             return Ok(Handed::Nothing);
         }
@@ -120,12 +115,16 @@ impl<K: Kernel> Sender<K> {
             way if lends => way,
             _ => Ways::copy(&batch),
         };
-        let at = self.requests.write_header(place, batch.to, batch.segment_bytes);
+        let mut at = self.requests.targets(place);
+        if way.has_header() {
+            at.header = self.requests.write_header(place, batch.to, batch.segment_bytes);
+        }
         let request = Request {
             connection: index as u32,
             messages: batch.messages as u32,
             first: batch.first,
             span: batch.span,
+            len_bytes: batch.len_bytes,
             is_zero_copy: way.is_zero_copy(),
             begins_alone,
             has_result: false,
@@ -142,10 +141,16 @@ impl<K: Kernel> Sender<K> {
         if let Some(connection) = self.connection_mut(index) {
             connection.hand_over(&batch);
             connection.copies_left = connection.copies_left.saturating_sub(1);
+            // a stream has its one request now, datagrams may have more to hand over
+            connection.is_ready = connection.can_flush();
+            if connection.is_ready {
+                self.ready.push_back(index as u32);
+            }
         }
         Ok(Handed::Something)
     }
 
+    #[inline]
     fn count(&mut self, batch: &Batch, way: Way) {
         self.counters.gathered += batch.messages as u64;
         self.counters.segmented_requests += u64::from(batch.segment_bytes.is_some());

@@ -123,7 +123,7 @@ impl<'s, K: Kernel> Message<'s, K> {
     pub fn queue(mut self) -> Result<Ticket, Refused> {
         let why = match self.connection {
             Ok(index) if self.len_bytes > 0 => {
-                let (len_bytes, to) = (self.len_bytes, self.to);
+                let (len_bytes, to) = (self.len_bytes as u32, self.to);
                 self.connection = Err(Refusal::Gone); // nothing is to be rolled back
                 return Ok(self.sender.queued(index, len_bytes, to));
             }

@@ -34,8 +34,8 @@
 //! * `arena` leases memory, `payload` is what can be lent;
 //! * `message` writes a message, `sender` is what a caller calls, `policy` its choices as data, `outcome`
 //!   what it tells, `events` what of it was not taken yet;
-//! * `connection` knows the messages of one socket, `piece` what they are made of, `batch` which of them go
-//!   together, `ways` how, `requests` what is with the kernel; `flush` hands over, `completions` takes results, `ending` gives up;
+//! * `connection` knows the messages of one socket (`queue`, `record`) and `piece` what they are made of, `release` gives their
+//!   memory back, `batch` says which of them go together (`fresh` at once, where it is all), `ways` how, `requests` what is with the kernel; `flush` hands over, `completions` takes results, `ending` gives up;
 //! * `kernel` is what it needs of a kernel: `own_ring` is one, `guest` a ring of the caller's, `simulated` the
 //!   model, with trouble on demand, `recorded` any of them, written down (`translation` gives what is sent
 //!   addresses of its own);
@@ -49,6 +49,7 @@ mod connection;
 mod ending;
 mod events;
 mod flush;
+mod fresh;
 mod guest;
 mod kernel;
 mod memory;
@@ -58,7 +59,10 @@ mod own_ring;
 mod payload;
 mod piece;
 mod policy;
+mod queue;
+mod record;
 mod recorded;
+mod release;
 mod requests;
 #[doc(hidden)]
 pub mod returns;

@@ -23,6 +23,13 @@ impl Piece {
         }
     }
 
+    /// A piece without bytes or memory.
+    #[inline(always)]
+    pub(super) fn nothing() -> Piece {
+        let memory = Held::Nothing;
+        Piece { addr: std::ptr::null(), len_bytes: 0, in_arena: true, is_copied: true, memory }
+    }
+
     /// What it was, and nothing from now on: its place is kept among the others.
     pub(super) fn take(&mut self) -> Piece {
         let memory = std::mem::replace(&mut self.memory, Held::Nothing);

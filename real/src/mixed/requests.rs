@@ -36,6 +36,7 @@ pub(super) struct Request {
     pub(super) first: u64,
     /// Numbers from `first` on, withdrawn ones among them.
     pub(super) span: u64,
+    pub(super) len_bytes: u64,
     pub(super) is_zero_copy: bool,
     /// Nothing was lent on its connection when it was made, so what its notification says is its own.
     pub(super) begins_alone: bool,
@@ -89,24 +90,22 @@ impl Requests {
         index
     }
 
-    /// The iovecs of a place that is free, emptied.
+    /// The iovecs of a place that is free.
     #[inline]
     pub(super) fn iovecs(&mut self, index: u32) -> &mut Vec<libc::iovec> {
         let place = &mut self.places[index as usize];
         assert!(place.request.is_none(), "the kernel may read what a request points to");
         // SAFETY: the place owns its parts and is borrowed exclusively; no request refers to them.
-        let parts = unsafe { place.parts.as_mut() };
-        parts.iovecs.clear();
-        &mut parts.iovecs
+        unsafe { &mut place.parts.as_mut().iovecs }
     }
 
-    /// Writes the message header of a place that is free: what an entry may point to.
+    /// Writes the message header of a place that is free: its address.
     pub(super) fn write_header(
         &mut self,
         index: u32,
         to: Option<SocketAddr>,
         segment_bytes: Option<u16>,
-    ) -> Targets {
+    ) -> u64 {
         let place = &mut self.places[index as usize];
         assert!(place.request.is_none(), "the kernel may read what a request points to");
         // SAFETY: as in `iovecs`.
@@ -133,10 +132,17 @@ impl Requests {
         parts.header.msg_controllen = control_len;
         parts.header.msg_iov = parts.iovecs.as_mut_ptr();
         parts.header.msg_iovlen = parts.iovecs.len();
+        (&raw const parts.header).expose_provenance() as u64
+    }
+
+    /// The first byte of what the iovecs of a place say, and where they are.
+    #[inline]
+    pub(super) fn targets(&mut self, index: u32) -> Targets {
+        let iovecs = self.iovecs(index);
         Targets {
-            header: (&raw const parts.header).expose_provenance() as u64,
-            iovecs: parts.iovecs.as_ptr().expose_provenance() as u64,
-            first: parts.iovecs.first().map_or(0, |iovec| iovec.iov_base.expose_provenance() as u64),
+            header: 0,
+            iovecs: iovecs.as_ptr().expose_provenance() as u64,
+            first: iovecs.first().map_or(0, |iovec| iovec.iov_base.expose_provenance() as u64),
         }
     }
 

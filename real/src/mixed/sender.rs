@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use uringspec_model::cqe::Errno;
 
-use super::arena::{Arena, Lease};
-use super::connection::{Connection, Sink};
+use super::arena::{Arena, Lease, SLOT_BYTES};
+use super::connection::Connection;
 use super::events::Events;
 use super::kernel::Kernel;
 use super::memory::ForkMark;
@@ -16,6 +16,7 @@ use super::outcome::{Counters, Event, Refusal, Refused, SocketKey, Ticket};
 use super::payload::Payload;
 use super::piece::{Held, Piece};
 use super::policy::Policy;
+use super::release::Sink;
 use super::requests::Requests;
 use super::ways::Ways;
 
@@ -142,48 +143,87 @@ impl<K: Kernel> Sender<K> {
         Message::begin(self, index)
     }
 
-    /// Queues a header and a payload that has room for it as one range; they come back where that cannot be
-    /// done. It does what `Message` does, of which this is by far the most frequent kind, without its steps.
+    /// Queues a header and a payload that has room for it as one range; otherwise nothing has happened. It does
+    /// what `Message` does, of which this is by far the most frequent kind, without its steps.
     #[inline]
-    fn send_range(&mut self, key: SocketKey, header: &[u8], payload: Payload) -> Result<Ticket, Payload> {
-        let Payload::Lease(mut lease) = payload else { return Err(payload) };
-        let Some(Some(connection)) = self.connections.get_mut(key.index as usize) else {
-            return Err(Payload::Lease(lease));
-        };
+    fn send_range(&mut self, key: SocketKey, header: &[u8], payload: &mut Payload) -> Option<Ticket> {
+        let Payload::Lease(lease) = payload else { return None };
+        let connection = self.connections.get_mut(key.index as usize)?.as_mut()?;
         let lent_bytes = lease.len_bytes() as u64;
         let len_bytes = header.len() as u64 + lent_bytes;
         let is_open = connection.key == key && !connection.has_ended && connection.unfinished == 0;
         let has_room = connection.len() < self.policy.socket_messages_max
             && self.policy.may_lend(lent_bytes, connection.lent_bytes, self.counters.lent_bytes);
-        let is_sendable = lent_bytes > 0 && len_bytes <= BYTES_MAX && self.arena.owns(&lease);
-        let is_fine = is_open && has_room && is_sendable && self.gone.is_none() && !self.mark.is_fork();
-        let addr = if is_fine { lease.put_before(header) } else { None };
-        let Some(addr) = addr else { return Err(Payload::Lease(lease)) };
+        let is_sendable = lent_bytes > 0 && len_bytes <= BYTES_MAX && self.arena.owns(lease);
+        if !is_open || !has_room || !is_sendable || self.gone.is_some() || self.mark.is_fork() {
+            return None;
+        }
+        let addr = lease.put_before(header)?;
         self.counters.staged_bytes += header.len() as u64;
         self.counters.lent_bytes += lent_bytes;
         self.counters.messages += 1;
-        let memory = Held::Memory(Payload::Lease(lease));
+        let memory = Held::Memory(std::mem::replace(payload, Payload::Static(&[])));
         let piece = Piece { addr, len_bytes: len_bytes as u32, in_arena: true, is_copied: false, memory };
         let number = connection.add_message(piece, lent_bytes);
         if !connection.is_ready {
             self.make_ready(key.index as usize);
         }
-        Ok(Ticket { socket: key, number })
+        Some(Ticket { socket: key, number })
     }
 
     /// Queues a header, which is the caller's again at once, with a payload, which is lent.
+    #[inline]
     pub fn send(
         &mut self,
         key: SocketKey,
         header: &[u8],
         payload: impl Into<Payload>,
     ) -> Result<Ticket, Refused> {
-        self.send_range(key, header, payload.into()).or_else(|payload| {
-            let mut message = self.message(key);
-            message.add_copied(header);
-            message.add_lent(payload);
-            message.queue()
-        })
+        let mut payload = payload.into();
+        match self.send_range(key, header, &mut payload) {
+            Some(ticket) => Ok(ticket),
+            None => self.send_pieces(key, header, payload),
+        }
+    }
+
+    /// The same as pieces.
+    #[cold]
+    fn send_pieces(&mut self, key: SocketKey, header: &[u8], payload: Payload) -> Result<Ticket, Refused> {
+        let mut message = self.message(key);
+        message.add_copied(header);
+        message.add_lent(payload);
+        message.queue()
+    }
+
+    /// Queues a message that is copied, all of it: its bytes are the caller's again at once.
+    #[inline]
+    pub fn send_copied(&mut self, key: SocketKey, bytes: &[u8]) -> Result<Ticket, Refused> {
+        match self.send_slot(key, bytes) {
+            Some(ticket) => Ok(ticket),
+            None => self.message(key).copy(bytes).queue(),
+        }
+    }
+
+    /// Queues a message that fits into a slot; otherwise nothing has happened.
+    #[inline]
+    fn send_slot(&mut self, key: SocketKey, bytes: &[u8]) -> Option<Ticket> {
+        let connection = self.connections.get_mut(key.index as usize)?.as_mut()?;
+        let is_open = connection.key == key && !connection.has_ended && connection.unfinished == 0;
+        let has_room = connection.len() < self.policy.socket_messages_max;
+        let is_sendable = !bytes.is_empty() && bytes.len() <= SLOT_BYTES;
+        if !is_open || !has_room || !is_sendable || self.gone.is_some() || self.mark.is_fork() {
+            return None;
+        }
+        let slot = self.arena.stage(bytes)?;
+        self.counters.staged_bytes += bytes.len() as u64;
+        self.counters.messages += 1;
+        let (addr, len_bytes, memory) = (slot.addr, bytes.len() as u32, Held::Slot(slot.number));
+        let piece = Piece { addr, len_bytes, in_arena: true, is_copied: true, memory };
+        let number = connection.add_message(piece, 0);
+        if !connection.is_ready {
+            self.make_ready(key.index as usize);
+        }
+        Some(Ticket { socket: key, number })
     }
 
     /// Takes a message back that was not handed over yet: what it would have lent, in order.
@@ -271,7 +311,7 @@ impl<K: Kernel> Sender<K> {
     }
 
     /// A message was written.
-    pub(super) fn queued(&mut self, index: usize, len_bytes: u64, to: Option<SocketAddr>) -> Ticket {
+    pub(super) fn queued(&mut self, index: usize, len_bytes: u32, to: Option<SocketAddr>) -> Ticket {
         let connection = self.connections[index].as_mut().expect("a message borrows its sender");
         let number = connection.finish_message(len_bytes, to);
         let socket = connection.key;

@@ -161,6 +161,12 @@ impl Way {
         !matches!(self, Way::Copy | Way::CopyRange)
     }
 
+    /// Whether its entry points to a message header.
+    #[inline]
+    pub(super) fn has_header(self) -> bool {
+        matches!(self, Way::Copy | Way::Message | Way::MessageFixed(_))
+    }
+
     pub(super) fn is_fixed(self) -> bool {
         matches!(self, Way::RangeFixed(_) | Way::VectorFixed(_) | Way::MessageFixed(_))
     }

@@ -1,0 +1,99 @@
+//! One message in the queue of its connection.
+
+use super::piece::{Held, Piece};
+
+/// One message.
+pub(super) struct Message {
+    /// Its only piece. Where it has more they are among the connection's, and this one holds nothing.
+    pub(super) only: Piece,
+    /// Among all pieces of its connection the first of its own.
+    pub(super) first_piece: u64,
+    pub(super) len_bytes: u32,
+    pub(super) sent_bytes: u32,
+    /// Requests that refer to it.
+    pub(super) holds: u32,
+    /// How many pieces it has among the connection's; 0: it has only one.
+    pub(super) pieces: u16,
+    pub(super) state: State,
+    /// One of the connection's addresses is its.
+    pub(super) has_address: bool,
+}
+
+/// Where a message is between its being queued and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Queued,
+    Handed,
+    Ended,
+    Withdrawn,
+}
+
+impl Message {
+    /// Of one piece.
+    #[inline(always)]
+    pub(super) fn of(only: Piece) -> Message {
+        let len_bytes = only.len_bytes;
+        Message { only, len_bytes, ..Message::among(0, 0, 0, false) }
+    }
+
+    /// Of pieces among the connection's.
+    #[inline(always)]
+    pub(super) fn among(first_piece: u64, pieces: u16, len_bytes: u32, has_address: bool) -> Message {
+        let (only, state) = (Piece::nothing(), State::Queued);
+        Message { only, first_piece, len_bytes, sent_bytes: 0, holds: 0, pieces, state, has_address }
+    }
+
+    /// Bytes that the kernel has not taken.
+    #[inline]
+    pub(super) fn left_bytes(&self) -> u64 {
+        u64::from(self.len_bytes - self.sent_bytes)
+    }
+
+    /// How many pieces it has.
+    #[inline]
+    pub(super) fn iovecs(&self) -> usize {
+        usize::from(self.pieces.max(1))
+    }
+
+    /// Whether it has ended and no request refers to it.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Ended && self.holds == 0
+    }
+
+    /// Whether nothing is to come of it.
+    #[inline]
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_over() || self.state == State::Withdrawn
+    }
+
+    /// Whether all that it holds is one payload.
+    #[inline]
+    pub(super) fn holds_payload(&self) -> bool {
+        let is_lent = matches!(self.only.memory, Held::Memory(_)) && !self.only.is_copied;
+        is_lent && !self.has_address && self.pieces == 0
+    }
+
+    /// A request carries it.
+    #[inline]
+    pub(super) fn hand_over(&mut self) {
+        if self.state == State::Queued {
+            self.state = State::Handed;
+            self.holds += 1;
+        }
+    }
+
+    /// The kernel has taken the rest of it; the request holds it still.
+    #[inline]
+    pub(super) fn end_whole(&mut self) {
+        debug_assert!(self.state == State::Handed, "a request carries it");
+        (self.sent_bytes, self.state) = (self.len_bytes, State::Ended);
+    }
+
+    /// A request that carried it is over.
+    #[inline]
+    pub(super) fn let_go(&mut self) {
+        debug_assert!(self.holds > 0 || self.state == State::Withdrawn, "nothing holds it");
+        self.holds = self.holds.saturating_sub(1);
+    }
+}
