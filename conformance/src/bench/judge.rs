@@ -11,6 +11,8 @@ use super::plan::{Planned, Size};
 
 /// A cell whose interval begins above this does not pass.
 pub const PASS_MAX: f64 = 1.03;
+/// Linked pairs are to take so many times as long as the sender.
+const LINKED_MIN: f64 = 1.5;
 /// A cell in which the sender against itself may differ by more than this is not resolved.
 const RESOLVED: f64 = 0.03;
 
@@ -85,10 +87,15 @@ pub struct Summary {
     pub sender_over_best_max: Option<f64>,
     /// The median of its ratio to contiguous memory, over the same cells.
     pub sender_over_bound_median: Option<f64>,
-    /// The median of its ratio to linked pairs, over those cells with 8 messages a flush on declared TCP.
+    /// The median of its ratio to linked pairs, over the cells with 8 messages a flush on declared TCP, resolved
+    /// or not: what it is compared with is far from what noise can do.
     pub sender_over_linked_median: Option<f64>,
-    /// The greatest ratio to any strategy on the mixed workload there.
+    /// Whether the pairs take `LINKED_MIN` times as long at least.
+    pub linked_passes: Option<bool>,
+    /// The greatest ratio to any strategy on the mixed workload where nothing is copied, resolved or not.
     pub sender_over_best_mixed: Option<f64>,
+    /// Whether the sender is ahead of all of them there; `None` also where noise decides.
+    pub mixed_passes: Option<bool>,
     /// Cells of which nothing can be said.
     pub unresolved: usize,
     /// Cells that were measured, and resolved ones in which nothing is copied: those that pass, and all.
@@ -148,22 +155,33 @@ impl Summary {
     pub fn of(all: &[Judged], skipped: usize, kernel: String) -> Summary {
         let counted: Vec<&Judged> =
             all.iter().filter(|c| c.planned.lane.is_zero_copied() && c.is_resolved()).collect();
-        let ratios = |strategy: Strategy, wanted: &dyn Fn(&Judged) -> bool| -> Vec<f64> {
-            let cells = counted.iter().filter(|cell| wanted(cell));
-            cells.filter_map(|cell| Some(cell.row(strategy)?.ratio.median)).collect()
-        };
+        let bound = counted.iter().filter_map(|cell| Some(cell.row(Strategy::Contiguous)?.ratio.median));
         let middle = |mut ratios: Vec<f64>| {
             ratios.sort_by(f64::total_cmp);
             (!ratios.is_empty()).then(|| rounded(median(&ratios)))
         };
         let most = |ratios: &mut dyn Iterator<Item = f64>| ratios.max_by(f64::total_cmp).map(rounded);
-        let of_linked = |cell: &Judged| cell.planned.lane == Lane::RepairTcp && cell.planned.cell.batch == 8;
-        let mixed = counted.iter().filter(|cell| cell.planned.size == Size::Mixed);
+        let with_linked =
+            |cell: &&Judged| cell.planned.lane == Lane::RepairTcp && cell.planned.cell.batch == 8;
+        let linked = all.iter().filter(with_linked);
+        let linked = linked.filter_map(|cell| Some(cell.row(Strategy::Linked)?.ratio.median));
+        let sender_over_linked_median = middle(linked.collect());
+        let is_mixed =
+            |cell: &&Judged| cell.planned.lane.is_zero_copied() && cell.planned.size == Size::Mixed;
+        let mixed: Vec<Ratio> =
+            all.iter().filter(is_mixed).filter_map(|cell| Some(cell.best()?.ratio)).collect();
+        let mixed_passes = match &mixed[..] {
+            [] => None,
+            mixed if mixed.iter().any(|ratio| ratio.low > 1.0) => Some(false),
+            mixed => mixed.iter().all(|ratio| ratio.high <= 1.0).then_some(true),
+        };
         Summary {
             sender_over_best_max: most(&mut counted.iter().filter_map(|cell| Some(cell.best()?.ratio.low))),
-            sender_over_bound_median: middle(ratios(Strategy::Contiguous, &|_| true)),
-            sender_over_linked_median: middle(ratios(Strategy::Linked, &of_linked)),
-            sender_over_best_mixed: most(&mut mixed.filter_map(|cell| Some(cell.best()?.ratio.median))),
+            sender_over_bound_median: middle(bound.collect()),
+            sender_over_linked_median,
+            linked_passes: sender_over_linked_median.map(|ratio| ratio * LINKED_MIN <= 1.0),
+            sender_over_best_mixed: most(&mut mixed.iter().map(|ratio| ratio.median)),
+            mixed_passes,
             unresolved: all.iter().filter(|cell| !cell.is_resolved()).count(),
             cells: all.len(),
             passed: counted.iter().filter(|cell| cell.passes()).count(),

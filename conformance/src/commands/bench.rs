@@ -1,6 +1,6 @@
 //! `uringspec bench mixed`: what a mixed send costs on this machine, beside other ways to send the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::complain;
 use crate::bench::judge::{Judged, Summary, rounded};
 use crate::bench::order::{Order, Told, ToldSeries, serve};
 use crate::bench::plan::{BATCHES, Planned, SIZES, Size};
+use crate::bench::schedule::{Part, not_carried, schedule};
 use crate::bench::{plot, table};
 use crate::cli::exit;
 use crate::output::{Format, Output};
@@ -44,17 +45,18 @@ enum What {
 }
 
 /// Strategies take turns in each cell, and each is compared with the sender's nearest turn. What counts is
-/// the processor time of the process that sends; whoever reads or acknowledges is another one.
+/// the processor time of the process that sends; whoever reads or acknowledges is another one. The most wanted
+/// cells come first, and each lane has its share whenever time ends.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  uringspec bench mixed --quick                     some of the cells, in about 40 seconds
-  uringspec bench mixed --out conformance/bench     all of them, with table and picture: at most 25 minutes
+  uringspec bench mixed --quick                     some of the cells, within 40 seconds
+  uringspec bench mixed --out conformance/bench     all 135, with table and picture: about 20 minutes
   uringspec bench mixed --lane repair-tcp --size 4K,mixed --batch 8
   uringspec bench mixed --quick --format json       an object for each strategy in each cell
 
 Exit codes: 0 measured, 1 a cell broke off, 64 usage, 77 nothing could be measured.")]
 struct Mixed {
-    /// Some of the cells, with fewer pairs.
+    /// Some of the cells, with fewer pairs, for at most 36 seconds.
     #[arg(long)]
     quick: bool,
     /// Lanes: loopback, ifb-udp, repair-tcp.
@@ -79,8 +81,8 @@ struct Mixed {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     messages: Option<u32>,
     /// Ends after so many minutes, with what is measured by then.
-    #[arg(long, default_value_t = 25)]
-    minutes: u64,
+    #[arg(long)]
+    minutes: Option<u64>,
     /// Writes a picture.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -140,8 +142,11 @@ const SLICE_NS: u64 = 8_000_000;
 const QUICK_SLICE_NS: u64 = 3_000_000;
 const PAIRS: u16 = 15;
 const QUICK_PAIRS: u16 = 7;
+/// How long all of it may take.
+const TIME_MAX: Duration = Duration::from_secs(30 * 60);
+const QUICK_TIME_MAX: Duration = Duration::from_secs(36);
 /// What a turn takes on average, peers waited for, over the sender's; and what a cell takes beside its turns.
-const TURN_RATIO: u64 = 3;
+const TURN_RATIO: u64 = 6;
 const CELL_SETUP: Duration = Duration::from_millis(150);
 /// How often interruptions and the end of time are looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -170,47 +175,34 @@ fn measure(args: &Mixed, out: &mut Output) -> u8 {
     };
     let plan = args.plan();
     let strategies = args.strategies();
-    let lanes = if args.lanes.is_empty() { Lane::ALL.to_vec() } else { args.lanes.clone() };
-    let cells: Vec<(Lane, Vec<Planned>)> = lanes.iter().map(|lane| (*lane, args.cells(*lane))).collect();
-    complain(&forecast(cells.iter().map(|(_, cells)| cells.len()).sum(), strategies.len() + 1, &plan));
+    let parts = args.parts();
+    let wanted: usize = parts.iter().map(|part| part.cells.len()).sum();
+    args.left_out().iter().for_each(|text| complain(text));
+    complain(&forecast(wanted, strategies.len() + 1, &plan, args.time_max()));
 
     let stop = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&stop);
     // without it an interruption ends the command at once, which is no worse than any other
     let _ = ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed));
-    let deadline = Instant::now() + Duration::from_secs(60 * args.minutes);
+    let deadline = Instant::now() + args.time_max();
     let is_over = || stop.load(Ordering::Relaxed) || Instant::now() >= deadline;
 
-    let (mut judged, mut skipped, mut broken) = (Vec::new(), 0, 0);
-    for (lane, cells) in &cells {
-        if is_over() || cells.is_empty() {
-            continue;
-        }
-        let order = Order::new(*lane, cells, &strategies, &plan);
-        match on_lane(&order, cells, &is_over, &mut judged, out) {
-            Ok(lacking) => {
-                for (why, count) in lacking {
-                    complain(&format!(
-                        "{}: {count} of {} cells are skipped: {why}",
-                        lane.name(),
-                        cells.len()
-                    ));
-                    skipped += count;
-                }
-            }
-            Err(Ended::Skip(why)) => {
-                complain(&format!("{} is skipped: {why}", lane.name()));
-                skipped += 1;
-            }
-            Err(Ended::Broken(why)) => {
-                complain(&format!("{}: {why}", lane.name()));
-                broken += 1;
-            }
-        }
+    let mut done = Done::default();
+    for part in &parts {
+        measure_part(part, &strategies, &plan, &is_over, &mut done, out);
     }
+    let Done { judged, lacking, no_lane, broken } = done;
     out.clear_progress();
+    for (why, count) in &lacking {
+        complain(&format!("{count} of {wanted} cells are skipped: {why}"));
+    }
+    let skipped = lacking.values().sum::<usize>() + no_lane.len();
     if is_over() {
-        complain("ended before all was measured; what follows is of what was");
+        let unseen = unseen(&parts, &judged);
+        complain(&format!(
+            "time ended before all was measured; {} cells were not: {unseen}",
+            wanted - judged.len()
+        ));
     }
     if judged.is_empty() {
         return if broken > 0 { 1 } else { exit::NOTHING };
@@ -230,29 +222,70 @@ fn measure(args: &Mixed, out: &mut Output) -> u8 {
     u8::from(broken > 0)
 }
 
-/// Why a lane ended before its cells did.
-enum Ended {
-    Skip(String),
-    Broken(String),
+/// What came of the cells.
+#[derive(Default)]
+struct Done {
+    judged: Vec<Judged>,
+    /// How many cells were skipped, by the reasons.
+    lacking: BTreeMap<String, usize>,
+    /// Lanes that are not to be had here.
+    no_lane: Vec<&'static str>,
+    /// Cells that broke off.
+    broken: usize,
 }
 
-/// Measures a lane in a process of its own: how many cells were skipped, by the reasons.
-fn on_lane(
+/// Why a process ended before its cells did.
+enum Ended {
+    /// There is no such lane here.
+    Skip(String),
+    /// So many cells were done before one broke off.
+    Broken(usize, String),
+}
+
+/// Measures cells of a lane. One that breaks off takes its process with it, not those that follow.
+fn measure_part(
+    part: &Part,
+    strategies: &[Strategy],
+    plan: &Plan,
+    is_over: &dyn Fn() -> bool,
+    done: &mut Done,
+    out: &mut Output,
+) {
+    let name = part.lane.name();
+    let mut cells = &part.cells[..];
+    while !cells.is_empty() && !is_over() && !done.no_lane.contains(&name) {
+        let order = Order::new(part.lane, cells, strategies, plan);
+        match in_process(&order, cells, is_over, done, out) {
+            Ok(()) => return,
+            Err(Ended::Skip(why)) => {
+                complain(&format!("{name} is skipped: {why}"));
+                done.no_lane.push(name);
+            }
+            Err(Ended::Broken(at, why)) => {
+                complain(&format!("{name}: {why}"));
+                done.broken += 1;
+                cells = cells.get(at + 1..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// Measures cells in a process of its own.
+fn in_process(
     order: &Order,
     cells: &[Planned],
     is_over: &dyn Fn() -> bool,
-    judged: &mut Vec<Judged>,
+    done: &mut Done,
     out: &mut Output,
-) -> Result<BTreeMap<String, usize>, Ended> {
-    let broken = |error: std::io::Error| Ended::Broken(error.to_string());
+) -> Result<(), Ended> {
+    let broken = |error: std::io::Error| Ended::Broken(cells.len(), error.to_string());
     let mut command = Command::new(std::env::current_exe().map_err(broken)?);
     command.args(["bench", "lane"]);
     let (mut child, told) = order.start(&mut command).map_err(broken)?;
     let mut next = 0;
-    let mut lacking = BTreeMap::new();
     let ended = loop {
         if let Some(planned) = cells.get(next) {
-            out.progress(&format!("{} of {}: {planned}", next + 1, cells.len()));
+            out.progress(&planned.to_string());
         }
         match told.recv_timeout(LOOK) {
             Ok(Told::Cell(index, all)) => {
@@ -261,25 +294,25 @@ fn on_lane(
                 let Some(cell) =
                     cells.get(index).cloned().zip(all).and_then(|(planned, all)| Judged::new(planned, all))
                 else {
-                    break Err(Ended::Broken("the process of a lane told nonsense".into()));
+                    break Err(Ended::Broken(index, "the process of a lane told nonsense".into()));
                 };
                 lines(&cell, out);
-                judged.push(cell);
+                done.judged.push(cell);
             }
             Ok(Told::Lacking(index, why)) => {
                 next = index + 1;
-                *lacking.entry(why).or_default() += 1;
+                *done.lacking.entry(why).or_default() += 1;
             }
             Ok(Told::Failed(index, why)) => {
                 let cell = cells.get(index).map_or_else(String::new, ToString::to_string);
-                break Err(Ended::Broken(format!("{cell}: {why}")));
+                break Err(Ended::Broken(index, format!("{cell}: {why}")));
             }
             Ok(Told::Skip(why)) => break Err(Ended::Skip(why)),
             Err(RecvTimeoutError::Timeout) if !is_over() => {}
-            Err(RecvTimeoutError::Timeout) => break Ok(lacking),
-            Err(RecvTimeoutError::Disconnected) if next == cells.len() || is_over() => break Ok(lacking),
+            Err(RecvTimeoutError::Timeout) => break Ok(()),
+            Err(RecvTimeoutError::Disconnected) if next == cells.len() || is_over() => break Ok(()),
             Err(RecvTimeoutError::Disconnected) => {
-                break Err(Ended::Broken(format!("the process of a lane ended in {}", cells[next])));
+                break Err(Ended::Broken(next, format!("the process of a lane ended in {}", cells[next])));
             }
         }
     };
@@ -287,6 +320,20 @@ fn on_lane(
     let _ = child.kill();
     let _ = child.wait();
     ended
+}
+
+/// The cells that were not measured, by lane and number of messages.
+fn unseen(parts: &[Part], judged: &[Judged]) -> String {
+    let seen: BTreeSet<String> = judged.iter().map(|cell| cell.planned.to_string()).collect();
+    let mut texts = Vec::new();
+    for part in parts {
+        let missing = part.cells.iter().filter(|cell| !seen.contains(&cell.to_string())).count();
+        if let Some(first) = part.cells.first().filter(|_| missing > 0) {
+            let (batch, source) = (first.cell.batch, first.cell.source.name());
+            texts.push(format!("{missing} of {} x{batch} {source}", part.lane.name()));
+        }
+    }
+    texts.join(", ")
 }
 
 fn lines(cell: &Judged, out: &mut Output) {
@@ -315,16 +362,17 @@ fn lines(cell: &Judged, out: &mut Output) {
     }
 }
 
-fn forecast(cells: usize, strategies: usize, plan: &Plan) -> String {
+fn forecast(cells: usize, strategies: usize, plan: &Plan, time_max: Duration) -> String {
     let turns = (cells * plan.pairs * strategies) as u64;
     let took = Duration::from_nanos(turns * plan.slice_ns * TURN_RATIO) + CELL_SETUP * cells as u32;
-    let time = match took.as_secs() {
+    let text = |time: Duration| match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} seconds"),
         seconds => format!("{} minutes", seconds.div_ceil(60)),
     };
+    let (time, most) = (text(took), text(time_max));
     match plan.messages {
         Some(messages) => format!("{cells} cells, {} pairs, {messages} messages a turn", plan.pairs),
-        None => format!("{cells} cells, {} pairs: about {time}", plan.pairs),
+        None => format!("{cells} cells, {} pairs: about {time}, at most {most}", plan.pairs),
     }
 }
 
@@ -366,14 +414,28 @@ impl Mixed {
         Strategy::ALL.into_iter().filter(wanted).collect()
     }
 
-    fn cells(&self, lane: Lane) -> Vec<Planned> {
-        let or = |given: &[Size], quick: &[Size], all: &[Size]| match (given, self.quick) {
-            ([], true) => quick.to_vec(),
-            ([], false) => all.to_vec(),
-            (given, _) => given.to_vec(),
-        };
+    fn time_max(&self) -> Duration {
+        match self.minutes {
+            Some(minutes) => Duration::from_secs(60 * minutes),
+            None if self.quick => QUICK_TIME_MAX,
+            None => TIME_MAX,
+        }
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        if self.lanes.is_empty() { Lane::ALL.to_vec() } else { self.lanes.clone() }
+    }
+
+    fn sizes(&self) -> Vec<Size> {
         let quick = [Size::Bytes(0), Size::Bytes(4096), Size::Bytes(65_536), Size::Mixed];
-        let sizes = or(&self.sizes, &quick, &SIZES);
+        match (&self.sizes[..], self.quick) {
+            ([], true) => quick.to_vec(),
+            ([], false) => SIZES.to_vec(),
+            (given, _) => given.to_vec(),
+        }
+    }
+
+    fn parts(&self) -> Vec<Part> {
         let batches = match (&self.batches[..], self.quick) {
             ([], true) => vec![1, 8],
             ([], false) => BATCHES.to_vec(),
@@ -384,12 +446,23 @@ impl Mixed {
             ([], false) => vec![Source::Cached, Source::Beyond],
             (given, _) => given.to_vec(),
         };
-        let mut cells = Vec::new();
-        for source in sources {
-            for batch in &batches {
-                cells.extend(sizes.iter().filter_map(|size| Planned::new(lane, *size, *batch, source)));
-            }
+        schedule(&self.lanes(), &self.sizes(), &batches, &sources)
+    }
+
+    /// What is not measured, in words.
+    fn left_out(&self) -> Vec<String> {
+        let all = schedule(&Lane::ALL, &SIZES, &BATCHES, &[Source::Cached, Source::Beyond]);
+        let count = |parts: &[Part]| parts.iter().map(|part| part.cells.len()).sum::<usize>();
+        let mut texts = Vec::new();
+        if self.quick {
+            let (some, all) = (count(&self.parts()), count(&all));
+            texts.push(format!(
+                "--quick measures {some} cells of {all}: without sizes between, 32 messages a flush, payloads \
+                 beyond the cache, unless they are named"
+            ));
         }
-        cells
+        let sizes = self.sizes();
+        texts.extend(self.lanes().into_iter().filter_map(|lane| not_carried(lane, &sizes)));
+        texts
     }
 }

@@ -38,6 +38,8 @@ struct Part {
     count: usize,
     /// Bytes of them that were sent before.
     skip: u64,
+    /// More messages of the flush follow in other requests.
+    goes_on: bool,
 }
 
 impl Ring {
@@ -89,7 +91,8 @@ impl Ring {
                 at += count;
             } else {
                 let last = at + 1 == batch;
-                self.request(strategy, road, payloads, number, Part { place: at, count: 1, skip: 0 })?;
+                let part = Part { place: at, count: 1, skip: 0, goes_on: !last };
+                self.request(strategy, road, payloads, number, part)?;
                 at += 1;
                 if last {
                     self.turn(0)?;
@@ -127,7 +130,8 @@ impl Ring {
                 return Err(io::Error::other("a send that waits for all of it came back short"));
             }
             self.taken = 0;
-            self.request(strategy, road, payloads, number, Part { place: 0, count, skip: taken })?;
+            let part = Part { place: 0, count, skip: taken, goes_on: false };
+            self.request(strategy, road, payloads, number, part)?;
             self.turn(0)?;
             self.settle_results()?;
             taken += self.taken;
@@ -149,7 +153,7 @@ impl Ring {
         road: &Road,
         payloads: &mut Payloads,
         number: u64,
-        Part { place, count, skip }: Part,
+        Part { place, count, skip, goes_on }: Part,
     ) -> io::Result<()> {
         let fd = road.near.as_raw_fd();
         let waits = if road.is_stream() { msg::WAITALL } else { 0 };
@@ -158,7 +162,7 @@ impl Ring {
         let zc = send_flag::REPORT_USAGE;
         let fixed = zc | send_flag::FIXED_BUF;
         let sqe = match strategy {
-            Strategy::Linked => return self.pairs(plain, road, payloads, number, count),
+            Strategy::Linked => return self.pairs(plain, payloads, number, count, goes_on),
             Strategy::Contiguous => {
                 let (at, len) = payloads.run(number, count);
                 let addr = at.expose_provenance() as u64;
@@ -224,20 +228,21 @@ impl Ring {
         (first, end - first)
     }
 
-    /// A pair of linked entries for each message; on a stream all pairs are linked.
+    /// A pair of linked entries for each message. All pairs of a flush are linked: otherwise the header of the
+    /// next message would come before this one's payload, since what is linked begins when its turn comes.
     fn pairs(
         &mut self,
         plain: Sqe,
-        road: &Road,
         payloads: &mut Payloads,
         number: u64,
         count: usize,
+        more: bool,
     ) -> io::Result<()> {
         for at in 0..count {
             let number = number + at as u64;
             let slot = payloads.slot(number);
             let header = payloads.write_header(number, &header(number));
-            let goes_on = if at + 1 < count && road.is_stream() { sqe_flag::LINK } else { 0 };
+            let goes_on = if at + 1 < count || more { sqe_flag::LINK } else { 0 };
             let (flags, more) = if slot.len > 0 { (sqe_flag::LINK, msg::MORE) } else { (goes_on, 0) };
             let (addr, len) = (header.expose_provenance() as u64, HEADER_BYTES as u32);
             // the last entry of a message gives its header back

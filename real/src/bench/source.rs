@@ -19,7 +19,7 @@ const SLOTS_MAX: usize = 16_384;
 pub(super) const HEADERS: usize = 4096;
 /// More bytes, or messages, of the sender's are seldom under way.
 const UNDER_WAY_BYTES: usize = 6 << 20;
-const UNDER_WAY_MAX: usize = 512;
+const UNDER_WAY_MAX: usize = 4096;
 /// A lease of so many bytes takes whole pages.
 const PAGED_FROM_BYTES: usize = 2048;
 const PAGE_BYTES: usize = 4096;

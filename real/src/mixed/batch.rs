@@ -1,7 +1,5 @@
 //! What one request carries.
 
-use std::net::SocketAddr;
-
 use super::connection::Connection;
 use super::piece::Piece;
 use super::record::{Message, State};
@@ -19,7 +17,8 @@ pub(super) struct Batch {
     pub(super) iovecs: usize,
     /// All of it lies in the arena.
     pub(super) in_arena: bool,
-    pub(super) to: Option<SocketAddr>,
+    /// Its messages say where they go: the first does.
+    pub(super) has_address: bool,
     /// The kernel is to cut it into datagrams of so many bytes.
     pub(super) segment_bytes: Option<u16>,
 }
@@ -107,7 +106,7 @@ impl<S> Connection<S> {
             let mut batch = Batch { first: number, in_arena: true, ..Batch::default() };
             let message = self.queue.at(number);
             self.add_to(&mut batch, message, &mut each);
-            batch.to = self.address(number, message);
+            batch.has_address = message.has_address;
             return batch;
         }
         let mut batch = Batch { first: self.next, in_arena: true, ..Batch::default() };
@@ -122,7 +121,7 @@ impl<S> Connection<S> {
             }
             let len_bytes = u64::from(message.len_bytes);
             self.add_to(&mut batch, message, &mut each);
-            batch.to = self.address(number, message);
+            batch.has_address = message.has_address;
             // a shorter datagram can only be the last one
             let ends = batch.segment_bytes.is_some_and(|segment| u64::from(segment) != len_bytes);
             if alone || ends {
@@ -139,7 +138,7 @@ impl<S> Connection<S> {
     fn fits(&self, bounds: &Bounds<'_>, batch: &Batch, number: u64, message: &Message) -> bool {
         batch.has_room(bounds, SEGMENTED_BYTES_MAX.min(bounds.bytes_max), message)
             && batch.messages < SEGMENTS_MAX
-            && batch.to == self.address(number, message)
+            && self.address(batch.first) == self.address(number)
             && batch.segment_bytes.is_some_and(|segment| u64::from(message.len_bytes) <= u64::from(segment))
     }
 

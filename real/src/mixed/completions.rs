@@ -27,23 +27,50 @@ impl<K: Kernel> Sender<K> {
         let Some((place, request)) = self.requests.find(cqe.user_data) else {
             return self.take_other(cqe.user_data);
         };
-        let known = *request;
         match completion {
-            Some(Completion::Result { res, more }) if !known.has_result => {
+            Some(Completion::Result { res, more }) if !request.has_result => {
                 request.has_result = true;
                 request.since = self.now;
+                let parts = request.parts.take();
+                let is_whole = res == Res::Bytes(request.len_bytes) && request.has_no_gaps();
+                let known = *request;
+                self.requests.free_parts(parts);
                 if !more {
                     self.owed = self.owed.saturating_sub(1);
                 }
-                self.finish(place, &known, res, more);
+                if is_whole {
+                    self.finish_whole(place, &known, more);
+                } else {
+                    self.finish(place, &known, res, more);
+                }
             }
-            Some(Completion::Notification(usage)) if known.has_result => {
+            Some(Completion::Notification(usage)) if request.has_result => {
+                let known = *request;
                 self.owed = self.owed.saturating_sub(1);
                 self.notified(&known, usage);
                 self.let_go(place, &known);
             }
             _ => self.counters.strays += 1,
         }
+    }
+
+    /// The kernel took all of a request: what `finish` does, without looking at what else may be the case.
+    #[inline]
+    fn finish_whole(&mut self, place: u32, request: &Request, more: bool) {
+        let Request { first, span, len_bytes, .. } = *request;
+        let index = request.connection as usize;
+        self.counters.sent_bytes += len_bytes;
+        if !request.is_zero_copy {
+            self.counters.copied_bytes += len_bytes;
+        }
+        let Sender { arena, events, counters, connections, .. } = self;
+        let Some(Some(connection)) = connections.get_mut(index) else { return };
+        connection.results_owed -= 1;
+        connection.sent_whole(first, span, &mut Sink { arena, events, counters });
+        if !more {
+            self.let_go(place, request);
+        }
+        self.after_result(index);
     }
 
     /// A completion of no request.
@@ -73,13 +100,14 @@ impl<K: Kernel> Sender<K> {
     }
 
     /// What waited for the result of a connection's request.
+    #[inline]
     fn after_result(&mut self, index: usize) {
-        if let Some(connection) = self.connection_mut(index)
-            && connection.results_owed == 0
-        {
-            connection.aborts = false;
+        let Some(Some(connection)) = self.connections.get_mut(index) else { return };
+        connection.aborts &= connection.results_owed > 0;
+        if !connection.is_ready && connection.can_flush() {
+            connection.is_ready = true;
+            self.ready.push_back(index as u32);
         }
-        self.make_ready(index);
     }
 
     fn sent(&mut self, index: usize, request: &Request, count: u64) {
@@ -87,10 +115,6 @@ impl<K: Kernel> Sender<K> {
         self.counters.sent_bytes += count;
         if !request.is_zero_copy {
             self.counters.copied_bytes += count;
-        }
-        if count == request.len_bytes && u64::from(request.messages) == span {
-            self.with_sink(index, |connection, sink| connection.sent_whole(first, span, sink));
-            return;
         }
         let rest = self.with_sink(index, |connection, sink| {
             let rest = connection.sent(first, span, count, sink);
@@ -186,9 +210,12 @@ impl<K: Kernel> Sender<K> {
     fn let_go(&mut self, place: u32, request: &Request) {
         let index = request.connection as usize;
         self.requests.free(place);
-        let Request { first, span, .. } = *request;
-        self.with_sink(index, |connection, sink| connection.let_go(first, span, sink));
-        self.forget_if_over(index);
+        let Sender { arena, events, counters, connections, .. } = self;
+        let Some(Some(connection)) = connections.get_mut(index) else { return };
+        connection.let_go(request.first, request.span, &mut Sink { arena, events, counters });
+        if connection.socket.is_none() {
+            self.forget_if_over(index);
+        }
     }
 }
 

@@ -187,8 +187,8 @@ impl<S> Connection<S> {
     }
 
     /// Where a message goes, if it says so.
-    pub(super) fn address(&self, number: u64, message: &Message) -> Option<SocketAddr> {
-        if !message.has_address {
+    pub(super) fn address(&self, number: u64) -> Option<SocketAddr> {
+        if !self.queue.at(number).has_address {
             return None;
         }
         let at = self.addresses.partition_point(|(known, _)| *known < number);
@@ -334,6 +334,9 @@ impl<S> Connection<S> {
     /// Messages whose memory is lent or that have not ended.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = Ticket> {
         let open = |m: &Message| m.holds > 0 || !matches!(m.state, State::Ended | State::Withdrawn);
-        self.queue.from(0).filter(move |(_, m)| open(m)).map(|(number, _)| Ticket { socket: self.key, number })
+        self.queue
+            .from(0)
+            .filter(move |(_, m)| open(m))
+            .map(|(number, _)| Ticket { socket: self.key, number })
     }
 }

@@ -9,16 +9,13 @@ use super::payload::Payload;
 
 /// Events, in order.
 pub(super) struct Events {
-    /// What of the first entry was not taken yet; maybe nothing.
+    /// What of the first run was not taken yet; maybe nothing.
     front: Run,
-    told: VecDeque<Told>,
-    /// Those of all messages that got one back, in order.
+    runs: VecDeque<Run>,
+    /// Payloads of all messages that got one back, in order.
     payloads: VecDeque<Payload>,
-}
-
-enum Told {
-    One(Event),
-    Run(Run),
+    /// All other events, in order.
+    others: VecDeque<Event>,
 }
 
 /// The same happened to messages of a socket.
@@ -28,24 +25,25 @@ struct Run {
     numbers: Range<u64>,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum What {
     /// They have ended whole.
     Whole,
     /// Each got a payload back.
     Released,
+    /// So many of `others`, whatever the numbers are.
+    Other,
 }
 
 impl Events {
     pub(super) fn new() -> Events {
-        let socket = SocketKey { index: 0, generation: 0 };
-        let front = Run { what: What::Whole, socket, numbers: 0..0 };
-        Events { front, told: VecDeque::new(), payloads: VecDeque::new() }
+        let front = Run { what: What::Other, socket: NOBODY, numbers: 0..0 };
+        Events { front, runs: VecDeque::new(), payloads: VecDeque::new(), others: VecDeque::new() }
     }
 
-    #[inline]
     pub(super) fn push(&mut self, event: Event) {
-        self.told.push_back(Told::One(event));
+        self.others.push_back(event);
+        self.push_run(What::Other, NOBODY, 0..1);
     }
 
     /// Messages of a socket have ended whole, by their numbers.
@@ -69,37 +67,28 @@ impl Events {
     #[inline]
     fn push_run(&mut self, what: What, socket: SocketKey, numbers: Range<u64>) {
         if !numbers.is_empty() {
-            self.told.push_back(Told::Run(Run { what, socket, numbers }));
+            self.runs.push_back(Run { what, socket, numbers });
         }
     }
 
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Event> {
-        if self.front.numbers.is_empty()
-            && let Some(event) = self.next_run()?
-        {
-            return Some(event);
+        if self.front.numbers.is_empty() {
+            self.front = self.runs.pop_front()?;
         }
         let Run { what, socket, numbers } = &mut self.front;
         let ticket = Ticket { socket: *socket, number: numbers.start };
         numbers.start += 1;
-        if *what == What::Whole {
-            return Some(Event::Ended(ticket, Outcome::Whole));
-        }
-        Some(Event::Released(ticket, self.payloads.pop_front()?))
-    }
-
-    /// Takes the next entry: an event, or a run that is in front now.
-    fn next_run(&mut self) -> Option<Option<Event>> {
-        match self.told.pop_front()? {
-            Told::One(event) => Some(Some(event)),
-            Told::Run(run) => {
-                self.front = run;
-                Some(None)
-            }
+        match what {
+            What::Whole => Some(Event::Ended(ticket, Outcome::Whole)),
+            What::Released => self.payloads.pop_front().map(|payload| Event::Released(ticket, payload)),
+            What::Other => self.others.pop_front(),
         }
     }
 }
+
+/// Other events say for themselves whose they are.
+const NOBODY: SocketKey = SocketKey { index: 0, generation: 0 };
 
 #[cfg(test)]
 mod tests {

@@ -91,9 +91,8 @@ impl<K: Kernel> Sender<K> {
         let fd = self.kernel.descriptor(socket);
         let (is_stream, zero_copy) = (!connection.traits.keeps_messages, connection.traits.zero_copy);
         let (begins_alone, copies) = (connection.is_quiet(), connection.copies_left > 0);
-        let place = self.requests.place();
-        let iovecs = self.requests.iovecs(place);
-        iovecs.clear();
+        let parts = self.requests.parts();
+        parts.iovecs.clear();
         let (policy, has_buffer) = (&self.policy, self.buffer.is_some());
         let lends_ranges_only = zero_copy && !copies && self.ways.lends_ranges_only();
         let is_alone = |in_arena: bool, bytes: u64| {
@@ -106,7 +105,7 @@ impl<K: Kernel> Sender<K> {
             segment_bytes_max: policy.segment_bytes_max,
             is_alone: lends_ranges_only.then_some(&is_alone as &dyn Fn(bool, u64) -> bool),
         };
-        let batch = connection.gather(&bounds, iovecs);
+        let batch = connection.gather(&bounds, &mut parts.iovecs);
         if batch.messages == 0 {
             return Ok(Handed::Nothing);
         }
@@ -115,10 +114,12 @@ impl<K: Kernel> Sender<K> {
             way if lends => way,
             _ => Ways::copy(&batch),
         };
-        let mut at = self.requests.targets(place);
+        let mut at = parts.targets();
         if way.has_header() {
-            at.header = self.requests.write_header(place, batch.to, batch.segment_bytes);
+            let to = if batch.has_address { connection.address(batch.first) } else { None };
+            at.header = parts.write_header(to, batch.segment_bytes);
         }
+        let parts = if way.is_range() { None } else { self.requests.take_parts() };
         let request = Request {
             connection: index as u32,
             messages: batch.messages as u32,
@@ -129,11 +130,12 @@ impl<K: Kernel> Sender<K> {
             begins_alone,
             has_result: false,
             since: self.now,
+            parts,
         };
-        let user_data = self.requests.fill(place, request);
+        let user_data = self.requests.add(request);
         let sqe = Sqe { fd, user_data, ..self.ways.entry(way, &batch, is_stream, &at) };
         if !self.push(&sqe)? {
-            self.requests.free(place);
+            self.requests.free(user_data as u32);
             return Ok(Handed::NoRoom);
         }
         self.owed += 1;

@@ -16,7 +16,14 @@ pub struct SocketTraits {
     pub zero_copy: bool,
     /// Whether the kernel cuts a request into datagrams of one length (`UDP_SEGMENT`).
     pub segments: bool,
+    /// The most bytes of a message: what a datagram has room for; of a stream `u64::MAX`.
+    pub bytes_max: u64,
 }
+
+/// The most bytes of a UDP datagram: what is left of 65535 bytes behind the headers, which version 6 does not
+/// count.
+pub(super) const UDP4_BYTES_MAX: u64 = 65_535 - 20 - 8;
+pub(super) const UDP6_BYTES_MAX: u64 = 65_535 - 8;
 
 /// Takes entries and posts completions.
 ///

@@ -122,15 +122,25 @@ impl<'s, K: Kernel> Message<'s, K> {
     #[inline]
     pub fn queue(mut self) -> Result<Ticket, Refused> {
         let why = match self.connection {
-            Ok(index) if self.len_bytes > 0 => {
+            Ok(index) if self.len_bytes > 0 && self.len_bytes <= self.bytes_max(index) => {
                 let (len_bytes, to) = (self.len_bytes as u32, self.to);
                 self.connection = Err(Refusal::Gone); // nothing is to be rolled back
                 return Ok(self.sender.queued(index, len_bytes, to));
+            }
+            Ok(index) if self.len_bytes > 0 => {
+                let bytes_max = self.bytes_max(index);
+                self.refusal(index, Refusal::TooLong { bytes_max })
             }
             Ok(index) => self.refusal(index, Refusal::Unsendable),
             Err(why) => why,
         };
         Err(Refused { why, payloads: std::mem::take(&mut self.refused) })
+    }
+
+    /// The most bytes that a message on a connection can have.
+    #[inline]
+    fn bytes_max(&self, index: usize) -> u64 {
+        self.sender.connections[index].as_ref().map_or(0, |connection| connection.traits.bytes_max)
     }
 
     /// The connection, if a piece of so many bytes can be added; empty pieces add nothing.

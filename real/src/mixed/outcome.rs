@@ -74,13 +74,22 @@ pub enum Refusal {
     Gone,
     /// It can never be sent: no bytes, or too many pieces.
     Unsendable,
+    /// It has more bytes than a datagram of its socket can have.
+    TooLong {
+        /// The most that one can have.
+        bytes_max: u64,
+    },
     /// This process is a fork of the one that made the sender.
     Fork,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Refusal::TooLong { bytes_max } = self {
+            return write!(f, "a datagram of this socket has at most {bytes_max} bytes");
+        }
         f.write_str(match self {
+            Refusal::TooLong { .. } => "a datagram of this socket has less bytes",
             Refusal::Full => "too much is queued or lent: take events and try again",
             Refusal::Gone => "the socket has ended",
             Refusal::Unsendable => "a message has 1 to 2^32 bytes in at most 64 pieces",

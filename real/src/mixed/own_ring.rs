@@ -11,7 +11,7 @@ use uringspec_model::cqe::Cqe;
 use uringspec_model::profile::Profile;
 use uringspec_model::sqe::Sqe;
 
-use super::kernel::{Kernel, SocketTraits};
+use super::kernel::{Kernel, SocketTraits, UDP4_BYTES_MAX, UDP6_BYTES_MAX};
 use super::sender::Sender;
 use crate::probe;
 use crate::ring::{decode, encode};
@@ -219,10 +219,16 @@ pub(super) fn traits_of(socket: BorrowedFd<'_>) -> io::Result<SocketTraits> {
     let kind = option(socket, libc::SO_TYPE)?;
     let is_internet = domain == libc::AF_INET || domain == libc::AF_INET6;
     let segments = is_internet && kind == libc::SOCK_DGRAM;
+    let is_udp = segments && option(socket, libc::SO_PROTOCOL)? == libc::IPPROTO_UDP;
     Ok(SocketTraits {
         keeps_messages: kind != libc::SOCK_STREAM,
         zero_copy: is_internet,
         segments: segments && option_of(socket, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok(),
+        bytes_max: match domain {
+            libc::AF_INET if is_udp => UDP4_BYTES_MAX,
+            libc::AF_INET6 if is_udp => UDP6_BYTES_MAX,
+            _ => u64::MAX,
+        },
     })
 }
 

@@ -71,7 +71,7 @@ impl Policy {
 impl Thresholds {
     /// Whether a request of so many messages and bytes is worth zero copy.
     pub fn allow(&self, messages: usize, bytes: u64) -> bool {
-        let from = self.0.iter().take_while(|(n, _)| *n <= messages).last();
+        let from = self.0.iter().rfind(|(n, _)| *n <= messages);
         from.is_some_and(|(_, average)| bytes >= average.saturating_mul(messages.max(1) as u64))
     }
 

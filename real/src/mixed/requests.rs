@@ -42,31 +42,43 @@ pub(super) struct Request {
     pub(super) begins_alone: bool,
     /// Its result came, and a notification is to come.
     pub(super) has_result: bool,
+    /// What its entry points to beside memory, until it has its result.
+    pub(super) parts: Option<u32>,
     /// When it was made, on the clock of `tick`.
     pub(super) since: u64,
+}
+
+impl Request {
+    /// Whether it carries all messages of its numbers.
+    #[inline]
+    pub(super) fn has_no_gaps(&self) -> bool {
+        u64::from(self.messages) == self.span
+    }
 }
 
 struct Place {
     generation: u32,
     request: Option<Request>,
-    parts: NonNull<Parts>,
 }
 
-/// All requests. Places are used again, each time with another generation.
+/// All requests. Places are used again, each time with another generation; so are parts, as soon as a request
+/// has its result, since the kernel reads them no more.
 pub(super) struct Requests {
     places: Vec<Place>,
     free: Vec<u32>,
+    parts: Vec<NonNull<Parts>>,
+    free_parts: Vec<u32>,
 }
 
 /// Bits of a generation in user data.
 const GENERATION_MASK: u32 = 0xff_ffff;
 
-// SAFETY: the parts belong to the places that point to them, and to nobody else.
+// SAFETY: the parts belong to the requests that point to them, and to nobody else.
 unsafe impl Send for Requests {}
 
 impl Requests {
     pub(super) fn new() -> Requests {
-        Requests { places: Vec::new(), free: Vec::new() }
+        Requests { places: Vec::new(), free: Vec::new(), parts: Vec::new(), free_parts: Vec::new() }
     }
 
     #[inline]
@@ -74,83 +86,48 @@ impl Requests {
         self.places.len() - self.free.len()
     }
 
-    /// A place for one more request; it counts as taken once `fill` was called.
+    /// Parts that no request refers to; they stay free until `take_parts`.
     #[inline]
-    pub(super) fn place(&mut self) -> u32 {
-        if let Some(index) = self.free.last() {
-            return *index;
-        }
+    pub(super) fn parts(&mut self) -> &mut Parts {
+        let index = match self.free_parts.last() {
+            Some(index) => *index,
+            None => self.more_parts(),
+        };
+        // SAFETY: parts are freed when all requests are; these are free, so nobody refers to them but this
+        // value, which is borrowed exclusively.
+        unsafe { self.parts[index as usize].as_mut() }
+    }
+
+    #[cold]
+    fn more_parts(&mut self) -> u32 {
         // SAFETY: all are plain integers and pointers, for which zeros are a value.
         let (header, name, control) = unsafe { (zeroed(), zeroed(), zeroed()) };
         let parts = Box::new(Parts { header, iovecs: Vec::new(), name, control });
-        let index = self.places.len() as u32;
-        let parts = NonNull::from(Box::leak(parts));
-        self.places.push(Place { generation: 0, request: None, parts });
-        self.free.push(index);
+        let index = self.parts.len() as u32;
+        self.parts.push(NonNull::from(Box::leak(parts)));
+        self.free_parts.push(index);
         index
     }
 
-    /// The iovecs of a place that is free.
+    /// The parts that `parts` gives belong to a request now.
     #[inline]
-    pub(super) fn iovecs(&mut self, index: u32) -> &mut Vec<libc::iovec> {
-        let place = &mut self.places[index as usize];
-        assert!(place.request.is_none(), "the kernel may read what a request points to");
-        // SAFETY: the place owns its parts and is borrowed exclusively; no request refers to them.
-        unsafe { &mut place.parts.as_mut().iovecs }
+    pub(super) fn take_parts(&mut self) -> Option<u32> {
+        self.free_parts.pop()
     }
 
-    /// Writes the message header of a place that is free: its address.
-    pub(super) fn write_header(
-        &mut self,
-        index: u32,
-        to: Option<SocketAddr>,
-        segment_bytes: Option<u16>,
-    ) -> u64 {
-        let place = &mut self.places[index as usize];
-        assert!(place.request.is_none(), "the kernel may read what a request points to");
-        // SAFETY: as in `iovecs`.
-        let parts = unsafe { place.parts.as_mut() };
-        let (name, name_len) = match to {
-            Some(to) => {
-                let len = write_name(&mut parts.name, to);
-                (ptr::from_mut(&mut parts.name).cast(), len)
-            }
-            None => (ptr::null_mut(), 0),
-        };
-        let (control, control_len) = match segment_bytes {
-            Some(segment_bytes) => {
-                let (level, kind) = (libc::SOL_UDP, libc::UDP_SEGMENT);
-                let header = libc::cmsghdr { cmsg_len: CONTROL_LEN, cmsg_level: level, cmsg_type: kind };
-                parts.control = Control { header, segment_bytes };
-                (ptr::from_mut(&mut parts.control).cast(), CONTROL_SPACE)
-            }
-            None => (ptr::null_mut(), 0),
-        };
-        parts.header.msg_name = name;
-        parts.header.msg_namelen = name_len;
-        parts.header.msg_control = control;
-        parts.header.msg_controllen = control_len;
-        parts.header.msg_iov = parts.iovecs.as_mut_ptr();
-        parts.header.msg_iovlen = parts.iovecs.len();
-        (&raw const parts.header).expose_provenance() as u64
+    /// A request has its result: the kernel has read its parts.
+    #[inline]
+    pub(super) fn free_parts(&mut self, index: Option<u32>) {
+        self.free_parts.extend(index);
     }
 
-    /// The first byte of what the iovecs of a place say, and where they are.
+    /// Takes a place for a request: what its entry carries as user data, below `tag`.
     #[inline]
-    pub(super) fn targets(&mut self, index: u32) -> Targets {
-        let iovecs = self.iovecs(index);
-        Targets {
-            header: 0,
-            iovecs: iovecs.as_ptr().expose_provenance() as u64,
-            first: iovecs.first().map_or(0, |iovec| iovec.iov_base.expose_provenance() as u64),
-        }
-    }
-
-    /// The place that `place` found is taken: what the entry carries as user data, below `tag`.
-    #[inline]
-    pub(super) fn fill(&mut self, index: u32, request: Request) -> u64 {
-        let last = self.free.pop();
-        assert_eq!(last, Some(index), "the place that was found last is filled next");
+    pub(super) fn add(&mut self, request: Request) -> u64 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place { generation: 0, request: None });
+            self.places.len() as u32 - 1
+        });
         let place = &mut self.places[index as usize];
         place.request = Some(request);
         u64::from(place.generation) << 32 | u64::from(index)
@@ -167,12 +144,12 @@ impl Requests {
 
     /// The request is over.
     #[inline]
-    pub(super) fn free(&mut self, index: u32) -> Option<Request> {
-        let place = self.places.get_mut(index as usize)?;
-        let request = place.request.take()?;
+    pub(super) fn free(&mut self, index: u32) {
+        let Some(place) = self.places.get_mut(index as usize) else { return };
+        let Some(request) = place.request.take() else { return };
         place.generation = (place.generation + 1) & GENERATION_MASK;
         self.free.push(index);
-        Some(request)
+        self.free_parts(request.parts);
     }
 
     /// Every request with its user data.
@@ -184,15 +161,52 @@ impl Requests {
     }
 }
 
+impl Parts {
+    /// Writes the message header: its address.
+    pub(super) fn write_header(&mut self, to: Option<SocketAddr>, segment_bytes: Option<u16>) -> u64 {
+        let (name, name_len) = match to {
+            Some(to) => {
+                let len = write_name(&mut self.name, to);
+                (ptr::from_mut(&mut self.name).cast(), len)
+            }
+            None => (ptr::null_mut(), 0),
+        };
+        let (control, control_len) = match segment_bytes {
+            Some(segment_bytes) => {
+                let (level, kind) = (libc::SOL_UDP, libc::UDP_SEGMENT);
+                let header = libc::cmsghdr { cmsg_len: CONTROL_LEN, cmsg_level: level, cmsg_type: kind };
+                self.control = Control { header, segment_bytes };
+                (ptr::from_mut(&mut self.control).cast(), CONTROL_SPACE)
+            }
+            None => (ptr::null_mut(), 0),
+        };
+        self.header.msg_name = name;
+        self.header.msg_namelen = name_len;
+        self.header.msg_control = control;
+        self.header.msg_controllen = control_len;
+        self.header.msg_iov = self.iovecs.as_mut_ptr();
+        self.header.msg_iovlen = self.iovecs.len();
+        (&raw const self.header).expose_provenance() as u64
+    }
+
+    /// Where its iovecs are, and the first byte of what they say.
+    #[inline]
+    pub(super) fn targets(&self) -> Targets {
+        Targets {
+            header: 0,
+            iovecs: self.iovecs.as_ptr().expose_provenance() as u64,
+            first: self.iovecs.first().map_or(0, |iovec| iovec.iov_base.expose_provenance() as u64),
+        }
+    }
+}
+
 impl Drop for Requests {
     fn drop(&mut self) {
-        for place in &self.places {
-            // An entry without a result may not even have been read.
-            if place.request.is_none_or(|request| request.has_result) {
-                // SAFETY: the parts were leaked from a box by `place`, and no request refers to them: none
-                // is there, or the kernel has read them to make its result.
-                drop(unsafe { Box::from_raw(place.parts.as_ptr()) });
-            }
+        for index in &self.free_parts {
+            // SAFETY: the parts were leaked from a box by `more_parts`, and none that is free is so twice.
+            // No entry refers to them. An entry without a result may not even have been read: its parts are
+            // not free, and stay.
+            drop(unsafe { Box::from_raw(self.parts[*index as usize].as_ptr()) });
         }
     }
 }

@@ -143,32 +143,23 @@ impl<K: Kernel> Sender<K> {
         Message::begin(self, index)
     }
 
-    /// Queues a header and a payload that has room for it as one range; otherwise nothing has happened. It does
-    /// what `Message` does, of which this is by far the most frequent kind, without its steps.
+    /// Puts a header right before a payload that has room for it, if all that `Message` looks at is as it mostly
+    /// is: where it begins. Otherwise nothing has happened.
     #[inline]
-    fn send_range(&mut self, key: SocketKey, header: &[u8], payload: &mut Payload) -> Option<Ticket> {
+    fn put_before(&mut self, key: SocketKey, header: &[u8], payload: &mut Payload) -> Option<*const u8> {
         let Payload::Lease(lease) = payload else { return None };
-        let connection = self.connections.get_mut(key.index as usize)?.as_mut()?;
+        let connection = self.connections.get(key.index as usize)?.as_ref()?;
         let lent_bytes = lease.len_bytes() as u64;
         let len_bytes = header.len() as u64 + lent_bytes;
         let is_open = connection.key == key && !connection.has_ended && connection.unfinished == 0;
         let has_room = connection.len() < self.policy.socket_messages_max
             && self.policy.may_lend(lent_bytes, connection.lent_bytes, self.counters.lent_bytes);
-        let is_sendable = lent_bytes > 0 && len_bytes <= BYTES_MAX && self.arena.owns(lease);
+        let bytes_max = connection.traits.bytes_max.min(BYTES_MAX);
+        let is_sendable = lent_bytes > 0 && len_bytes <= bytes_max && self.arena.owns(lease);
         if !is_open || !has_room || !is_sendable || self.gone.is_some() || self.mark.is_fork() {
             return None;
         }
-        let addr = lease.put_before(header)?;
-        self.counters.staged_bytes += header.len() as u64;
-        self.counters.lent_bytes += lent_bytes;
-        self.counters.messages += 1;
-        let memory = Held::Memory(std::mem::replace(payload, Payload::Static(&[])));
-        let piece = Piece { addr, len_bytes: len_bytes as u32, in_arena: true, is_copied: false, memory };
-        let number = connection.add_message(piece, lent_bytes);
-        if !connection.is_ready {
-            self.make_ready(key.index as usize);
-        }
-        Some(Ticket { socket: key, number })
+        lease.put_before(header)
     }
 
     /// Queues a header, which is the caller's again at once, with a payload, which is lent.
@@ -180,10 +171,34 @@ impl<K: Kernel> Sender<K> {
         payload: impl Into<Payload>,
     ) -> Result<Ticket, Refused> {
         let mut payload = payload.into();
-        match self.send_range(key, header, &mut payload) {
-            Some(ticket) => Ok(ticket),
-            None => self.send_pieces(key, header, payload),
+        // as one range; that does what `Message` does without its steps, and most messages are such
+        let Some(addr) = self.put_before(key, header, &mut payload) else {
+            return self.send_pieces(key, header, payload);
+        };
+        let lent_bytes = payload.len_bytes() as u64;
+        let len_bytes = header.len() as u32 + lent_bytes as u32;
+        self.counters.staged_bytes += header.len() as u64;
+        self.counters.lent_bytes += lent_bytes;
+        let memory = Held::Memory(payload);
+        Ok(self.queue_one(
+            key,
+            Piece { addr, len_bytes, in_arena: true, is_copied: false, memory },
+            lent_bytes,
+        ))
+    }
+
+    /// Queues a message of one piece on a connection that is there.
+    #[inline(always)]
+    fn queue_one(&mut self, key: SocketKey, piece: Piece, lent_bytes: u64) -> Ticket {
+        let index = key.index as usize;
+        let connection = self.connections[index].as_mut().expect("it was looked at");
+        let number = connection.add_message(piece, lent_bytes);
+        let is_ready = connection.is_ready;
+        self.counters.messages += 1;
+        if !is_ready {
+            self.make_ready(index);
         }
+        Ticket { socket: key, number }
     }
 
     /// The same as pieces.
@@ -207,7 +222,7 @@ impl<K: Kernel> Sender<K> {
     /// Queues a message that fits into a slot; otherwise nothing has happened.
     #[inline]
     fn send_slot(&mut self, key: SocketKey, bytes: &[u8]) -> Option<Ticket> {
-        let connection = self.connections.get_mut(key.index as usize)?.as_mut()?;
+        let connection = self.connections.get(key.index as usize)?.as_ref()?;
         let is_open = connection.key == key && !connection.has_ended && connection.unfinished == 0;
         let has_room = connection.len() < self.policy.socket_messages_max;
         let is_sendable = !bytes.is_empty() && bytes.len() <= SLOT_BYTES;
@@ -216,14 +231,8 @@ impl<K: Kernel> Sender<K> {
         }
         let slot = self.arena.stage(bytes)?;
         self.counters.staged_bytes += bytes.len() as u64;
-        self.counters.messages += 1;
         let (addr, len_bytes, memory) = (slot.addr, bytes.len() as u32, Held::Slot(slot.number));
-        let piece = Piece { addr, len_bytes, in_arena: true, is_copied: true, memory };
-        let number = connection.add_message(piece, 0);
-        if !connection.is_ready {
-            self.make_ready(key.index as usize);
-        }
-        Some(Ticket { socket: key, number })
+        Some(self.queue_one(key, Piece { addr, len_bytes, in_arena: true, is_copied: true, memory }, 0))
     }
 
     /// Takes a message back that was not handed over yet: what it would have lent, in order.

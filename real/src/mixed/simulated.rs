@@ -26,7 +26,7 @@ use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{RoomReport, Run, Trace, What};
 use uringspec_model::world::Decision;
 
-use super::kernel::{Kernel, SocketTraits};
+use super::kernel::{Kernel, SocketTraits, UDP4_BYTES_MAX, UDP6_BYTES_MAX};
 use super::translation::{HEADERS, Range, Translation, regions, registered};
 
 /// What a simulated kernel has.
@@ -323,6 +323,11 @@ unsafe impl Kernel for Simulated {
             zero_copy: !matches!(kind, SocketKind::UnixStream),
             // the model knows no control messages
             segments: false,
+            bytes_max: match kind {
+                SocketKind::Udp4 => UDP4_BYTES_MAX,
+                SocketKind::Udp6 => UDP6_BYTES_MAX,
+                _ => u64::MAX,
+            },
         })
     }
 

@@ -149,7 +149,7 @@ impl Ways {
 
 /// Whether nothing but memory is to be named.
 fn is_bare(batch: &Batch) -> bool {
-    batch.to.is_none() && batch.segment_bytes.is_none()
+    !batch.has_address && batch.segment_bytes.is_none()
 }
 
 fn is_range(batch: &Batch) -> bool {
@@ -165,6 +165,12 @@ impl Way {
     #[inline]
     pub(super) fn has_header(self) -> bool {
         matches!(self, Way::Copy | Way::Message | Way::MessageFixed(_))
+    }
+
+    /// Whether its entry points to nothing but the memory that is sent.
+    #[inline]
+    pub(super) fn is_range(self) -> bool {
+        matches!(self, Way::CopyRange | Way::Range | Way::RangeFixed(_))
     }
 
     pub(super) fn is_fixed(self) -> bool {
@@ -229,8 +235,10 @@ mod tests {
         let ways = Ways::of(&named("7.3").expect("it is known"));
         let always = || Thresholds::always();
         let policy = Policy { fixed: always(), plain: always(), ..Policy::default() };
-        let to = Some(([127, 0, 0, 1], 9).into());
-        for named in [Batch { to, ..batch(1, true) }, Batch { segment_bytes: Some(9), ..batch(1, true) }] {
+        for named in [
+            Batch { has_address: true, ..batch(1, true) },
+            Batch { segment_bytes: Some(9), ..batch(1, true) },
+        ] {
             assert_eq!(ways.choose(&named, &policy, Some(3), true), Way::MessageFixed(3));
             assert_eq!(ways.choose(&named, &policy, None, true), Way::Message);
             assert_eq!(ways.choose(&named, &policy, None, false), Way::Copy);

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 
-use uringspec_real::mixed::{LocalRing, Outcome, Policy, Sender, Thresholds};
+use uringspec_real::mixed::{LocalRing, Outcome, Policy, Refusal, Sender, Thresholds};
 
 use crate::workload::{self, Book, Shape};
 use crate::{arena, local, small_policy};
@@ -60,15 +60,44 @@ fn datagrams_stay_whole() {
 }
 
 #[test]
-fn a_datagram_that_is_too_long_fails_alone() {
+fn a_datagram_that_is_too_long_is_refused() {
+    for (address, bytes_max) in [("127.0.0.1", 65_507), ("::1", 65_527)] {
+        let Some(ring) = local(&Policy::default()) else { return };
+        let mut sender = Sender::new(ring, arena(), Policy::default()).expect("an arena can be mapped");
+        let (near, far) = pair(address);
+        near.connect(far.local_addr().expect("it is bound")).expect("datagram sockets connect at once");
+        let key = sender.add(near.into()).expect("it is a socket");
+        let long = bytes_max as usize - 23;
+        for headroom in [0, 24] {
+            let lease = sender.lease_behind(headroom, long).expect("there is room");
+            let refused = sender.send(key, &[7; 24], lease).expect_err("it has a byte too many");
+            assert_eq!((refused.why, refused.payloads.len()), (Refusal::TooLong { bytes_max }, 1));
+            assert_eq!(refused.payloads[0].bytes().len(), long);
+            assert!(refused.why.to_string().contains(&bytes_max.to_string()));
+        }
+        let mut lease = sender.lease_behind(24, long).expect("there is room");
+        lease.truncate(long - 1);
+        let ticket = sender.send(key, &[7; 24], lease).expect("it is as long as one can be");
+        let mut book = Book::default();
+        workload::settle(&mut sender, &mut book);
+        assert_eq!(book.ended[&ticket], Outcome::Whole);
+        assert_eq!(sender.counters().lent_bytes, 0);
+    }
+}
+
+#[test]
+fn a_datagram_that_the_kernel_finds_too_long_fails_alone() {
     let policy = small_policy(Thresholds::always(), Thresholds::always());
     let Some(ring) = local(&policy) else { return };
     let mut sender = Sender::new(ring, arena(), policy).expect("an arena can be mapped");
-    let (near, far) = pair("127.0.0.1");
-    near.connect(far.local_addr().expect("it is bound")).expect("datagram sockets connect at once");
+    // a socket of version 6 that sends to an address of version 4, where less fits
+    let far = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
+    let near = UdpSocket::bind("[::]:0").expect("loopback has free ports");
+    let port = far.local_addr().expect("it is bound").port();
+    near.connect(("::ffff:127.0.0.1", port)).expect("datagram sockets connect at once");
     let key = sender.add(near.into()).expect("it is a socket");
     let mut book = Book::default();
-    let shapes = [100, 66_000, 100].map(|payload| Shape { header: 24, payload, memory: 3 });
+    let shapes = [100, 65_500, 100].map(|payload| Shape { header: 24, payload, memory: 3 });
     let tickets = [0, 1, 2].map(|n| {
         workload::queue(&mut sender, key, (0, n), shapes[n as usize], &mut book).expect("there is room")
     });
