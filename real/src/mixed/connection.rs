@@ -148,18 +148,26 @@ impl<S> Connection<S> {
         payloads
     }
 
-    /// Makes a message of one piece, of which so many bytes are lent, with none being written: its number.
+    /// Makes a message of one piece in the arena, of which so many bytes are lent, with none being written: its
+    /// number.
     #[inline(always)]
-    pub(super) fn add_message(&mut self, piece: Piece, lent_bytes: u64) -> u64 {
+    pub(super) fn add_one(
+        &mut self,
+        addr: *const u8,
+        len_bytes: u32,
+        lent_bytes: Option<u64>,
+        memory: Held,
+    ) -> u64 {
         let number = self.end();
-        self.lent_bytes += lent_bytes;
         if !self.traits.keeps_messages {
             if self.next == number {
                 self.fresh.begin(number);
             }
-            self.fresh.add(number, [&piece]);
+            self.fresh.add_one(number, addr, len_bytes);
         }
-        self.queue.push(Message::of(piece))
+        self.queue.push().write(addr, len_bytes, lent_bytes.is_none(), memory);
+        self.lent_bytes += lent_bytes.unwrap_or(0);
+        number
     }
 
     /// Makes a message of the unfinished pieces: its number.
@@ -167,15 +175,6 @@ impl<S> Connection<S> {
     pub(super) fn finish_message(&mut self, len_bytes: u32, to: Option<SocketAddr>) -> u64 {
         let pieces = std::mem::take(&mut self.unfinished);
         let number = self.end();
-        if pieces == 1 && to.is_none() {
-            let only = self.pieces.pop_back().expect("one is unfinished");
-            return self.add_message(only, 0);
-        }
-        let first_piece = self.pieces_base + self.pieces.len() as u64 - u64::from(pieces);
-        if let Some(to) = to {
-            self.addresses.push_back((number, to));
-        }
-        let message = Message::among(first_piece, pieces, len_bytes, to.is_some());
         if !self.traits.keeps_messages && to.is_none() {
             if self.next == number {
                 self.fresh.begin(number);
@@ -183,7 +182,19 @@ impl<S> Connection<S> {
             let first = self.pieces.len() - usize::from(pieces);
             self.fresh.add(number, self.pieces.range(first..));
         }
-        self.queue.push(message)
+        let only = if pieces == 1 { self.pieces.pop_back() } else { None };
+        let message = match only {
+            Some(only) => Message { has_address: to.is_some(), ..Message::of(only) },
+            None => {
+                let first_piece = self.pieces_base + self.pieces.len() as u64 - u64::from(pieces);
+                Message::among(first_piece, pieces, len_bytes, to.is_some())
+            }
+        };
+        if let Some(to) = to {
+            self.addresses.push_back((number, to));
+        }
+        *self.queue.push() = message;
+        number
     }
 
     /// Where a message goes, if it says so.

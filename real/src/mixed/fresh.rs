@@ -28,13 +28,13 @@ impl Fresh {
     /// Messages are not what they were: this is of no use until `begin`.
     #[inline]
     pub(super) fn void(&mut self) {
-        self.batch = Batch { first: u64::MAX, ..Batch::default() };
+        (self.batch.first, self.batch.span, self.batch.messages) = (u64::MAX, 0, 0);
     }
 
     /// The number that a message must have to be added.
     #[inline]
     fn end(&self) -> u64 {
-        self.batch.first.saturating_add(self.batch.span)
+        self.batch.first.wrapping_add(self.batch.span)
     }
 
     /// A message was queued.
@@ -44,14 +44,28 @@ impl Fresh {
             return;
         }
         for Piece { addr, len_bytes, in_arena, .. } in pieces {
-            let (iov_base, iov_len) = (addr.cast_mut().cast(), *len_bytes as usize);
-            self.iovecs.push(libc::iovec { iov_base, iov_len });
-            self.batch.len_bytes += u64::from(*len_bytes);
-            self.batch.in_arena &= in_arena;
+            self.add_piece(*addr, *len_bytes, *in_arena);
         }
         self.batch.span += 1;
         self.batch.messages += 1;
-        self.batch.iovecs = self.iovecs.len();
+    }
+
+    /// A message of one piece in the arena was queued.
+    #[inline(always)]
+    pub(super) fn add_one(&mut self, number: u64, addr: *const u8, len_bytes: u32) {
+        if self.end() == number {
+            self.add_piece(addr, len_bytes, true);
+            self.batch.span += 1;
+            self.batch.messages += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn add_piece(&mut self, addr: *const u8, len_bytes: u32, in_arena: bool) {
+        self.iovecs.push(libc::iovec { iov_base: addr.cast_mut().cast(), iov_len: len_bytes as usize });
+        self.batch.len_bytes += u64::from(len_bytes);
+        self.batch.in_arena &= in_arena;
+        self.batch.iovecs += 1;
     }
 
     /// Exchanges the array for one that is of no use any more, if what is queued, the messages `next..end`, is

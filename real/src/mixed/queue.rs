@@ -41,17 +41,15 @@ impl Queue {
         number as usize & self.places.len().wrapping_sub(1)
     }
 
-    /// Adds a message: its number.
+    /// A place for one more message, to be written: what was there holds nothing.
     #[inline(always)]
-    pub(super) fn push(&mut self, message: Message) -> u64 {
+    pub(super) fn push(&mut self) -> &mut Message {
         if self.len() == self.places.len() {
             self.grow();
         }
-        let number = self.end;
-        let place = self.place(number);
-        self.places[place] = message;
+        let place = self.place(self.end);
         self.end += 1;
-        number
+        &mut self.places[place]
     }
 
     #[cold]
@@ -131,7 +129,8 @@ mod tests {
         for behind in [0, 1, 7, 15, 16, 17] {
             let mut queue = Queue::new();
             for number in 0..100_u32 {
-                assert_eq!(queue.push(message(number)), u64::from(number));
+                *queue.push() = message(number);
+                assert_eq!(queue.end(), u64::from(number) + 1);
                 if number < behind {
                     queue.pop();
                 }

@@ -14,7 +14,7 @@ use super::memory::ForkMark;
 use super::message::{BYTES_MAX, Message};
 use super::outcome::{Counters, Event, Refusal, Refused, SocketKey, Ticket};
 use super::payload::Payload;
-use super::piece::{Held, Piece};
+use super::piece::Held;
 use super::policy::Policy;
 use super::release::Sink;
 use super::requests::Requests;
@@ -179,20 +179,22 @@ impl<K: Kernel> Sender<K> {
         let len_bytes = header.len() as u32 + lent_bytes as u32;
         self.counters.staged_bytes += header.len() as u64;
         self.counters.lent_bytes += lent_bytes;
-        let memory = Held::Memory(payload);
-        Ok(self.queue_one(
-            key,
-            Piece { addr, len_bytes, in_arena: true, is_copied: false, memory },
-            lent_bytes,
-        ))
+        Ok(self.queue_one(key, addr, len_bytes, Some(lent_bytes), Held::Memory(payload)))
     }
 
-    /// Queues a message of one piece on a connection that is there.
+    /// Queues a message of one piece in the arena on a connection that is there.
     #[inline(always)]
-    fn queue_one(&mut self, key: SocketKey, piece: Piece, lent_bytes: u64) -> Ticket {
+    fn queue_one(
+        &mut self,
+        key: SocketKey,
+        addr: *const u8,
+        len_bytes: u32,
+        lent_bytes: Option<u64>,
+        memory: Held,
+    ) -> Ticket {
         let index = key.index as usize;
         let connection = self.connections[index].as_mut().expect("it was looked at");
-        let number = connection.add_message(piece, lent_bytes);
+        let number = connection.add_one(addr, len_bytes, lent_bytes, memory);
         let is_ready = connection.is_ready;
         self.counters.messages += 1;
         if !is_ready {
@@ -231,8 +233,7 @@ impl<K: Kernel> Sender<K> {
         }
         let slot = self.arena.stage(bytes)?;
         self.counters.staged_bytes += bytes.len() as u64;
-        let (addr, len_bytes, memory) = (slot.addr, bytes.len() as u32, Held::Slot(slot.number));
-        Some(self.queue_one(key, Piece { addr, len_bytes, in_arena: true, is_copied: true, memory }, 0))
+        Some(self.queue_one(key, slot.addr, bytes.len() as u32, None, Held::Slot(slot.number)))
     }
 
     /// Takes a message back that was not handed over yet: what it would have lent, in order.
