@@ -43,7 +43,9 @@ impl Fresh {
         if self.end() != number {
             return;
         }
-        for Piece { addr, len_bytes, in_arena, .. } in pieces {
+        // pieces without bytes are none
+        for Piece { addr, len_bytes, in_arena, .. } in pieces.into_iter().filter(|piece| piece.len_bytes > 0)
+        {
             self.add_piece(*addr, *len_bytes, *in_arena);
         }
         self.batch.span += 1;
