@@ -34,8 +34,10 @@
 //! * `arena` leases memory, `payload` is what can be lent;
 //! * `message` writes a message, `sender` is what a caller calls, `policy` its choices as data, `outcome`
 //!   what it tells, `events` what of it was not taken yet;
-//! * `connection` knows the messages of one socket (`queue`, `record`) and `piece` what they are made of, `release` gives their
-//!   memory back, `batch` says which of them go together (`fresh` at once, where it is all), `ways` how, `requests` what is with the kernel; `flush` hands over, `completions` takes results, `ending` gives up;
+//! * `connection` knows the messages of one socket (`queue`, `record`) and `piece` what they are made of,
+//!   `release` gives their memory back, `batch` says which of them go together (`fresh` at once, where it is
+//!   all), `ways` how, `requests` what is with the kernel; `flush` hands over, `completions` takes results,
+//!   `ending` gives up;
 //! * `kernel` is what it needs of a kernel: `own_ring` is one, `guest` a ring of the caller's, `simulated` the
 //!   model, with trouble on demand, `recorded` any of them, written down (`translation` gives what is sent
 //!   addresses of its own);
