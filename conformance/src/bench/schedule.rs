@@ -44,7 +44,7 @@ pub fn not_carried(lane: Lane, sizes: &[Size]) -> Option<String> {
     let has = |size: &Size| Planned::new(lane, *size, 1, Source::Cached).is_some();
     let names: Vec<String> = sizes.iter().filter(|size| !has(size)).map(Size::to_string).collect();
     let most = lane.payload_bytes_max();
-    let cut = sizes.iter().any(|size| *size == Size::Bytes(64 << 10)) && most < 64 << 10;
+    let cut = sizes.contains(&Size::Bytes(64 << 10)) && most < 64 << 10;
     if names.is_empty() && !cut {
         return None;
     }
