@@ -18,6 +18,7 @@ pub struct Order {
     pairs: usize,
     slice_ns: u64,
     messages: Option<u64>,
+    cell_ns: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +66,7 @@ impl Order {
             pairs: plan.pairs,
             slice_ns: plan.slice_ns,
             messages: plan.messages,
+            cell_ns: plan.cell_ns,
         }
     }
 
@@ -96,7 +98,8 @@ pub fn serve(order: &str) -> Result<(), String> {
     for name in &order.strategies {
         strategies.push(strategy(name).ok_or_else(|| unknown("strategy", name))?);
     }
-    let plan = Plan { pairs: order.pairs, slice_ns: order.slice_ns, messages: order.messages };
+    let Order { pairs, slice_ns, messages, cell_ns, .. } = order;
+    let plan = Plan { pairs, slice_ns, messages, cell_ns };
     let mut bench = match Bench::open(lane) {
         Ok(bench) => bench,
         Err(skip) => return tell(&Told::Skip(skip.to_string())),

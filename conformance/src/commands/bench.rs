@@ -142,6 +142,9 @@ const SLICE_NS: u64 = 8_000_000;
 const QUICK_SLICE_NS: u64 = 3_000_000;
 const PAIRS: u16 = 15;
 const QUICK_PAIRS: u16 = 7;
+/// How long the turns of a cell may take before it has fewer pairs.
+const CELL_NS: u64 = 20_000_000_000;
+const QUICK_CELL_NS: u64 = 1_300_000_000;
 /// How long all of it may take.
 const TIME_MAX: Duration = Duration::from_secs(30 * 60);
 const QUICK_TIME_MAX: Duration = Duration::from_secs(36);
@@ -188,8 +191,14 @@ fn measure(args: &Mixed, out: &mut Output) -> u8 {
     let is_over = || stop.load(Ordering::Relaxed) || Instant::now() >= deadline;
 
     let mut done = Done::default();
+    let mut left = wanted;
     for part in &parts {
-        measure_part(part, &strategies, &plan, &is_over, &mut done, out);
+        // its share of the time that is left, so that no part goes without
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        let share = time_left.mul_f64(part.cells.len() as f64 / left as f64);
+        left -= part.cells.len();
+        let time = Time { is_over: &is_over, share: Instant::now() + share };
+        measure_part(part, &strategies, &plan, &time, &mut done, out);
     }
     let Done { judged, lacking, no_lane, broken } = done;
     out.clear_progress();
@@ -197,12 +206,9 @@ fn measure(args: &Mixed, out: &mut Output) -> u8 {
         complain(&format!("{count} of {wanted} cells are skipped: {why}"));
     }
     let skipped = lacking.values().sum::<usize>() + no_lane.len();
-    if is_over() {
-        let unseen = unseen(&parts, &judged);
-        complain(&format!(
-            "time ended before all was measured; {} cells were not: {unseen}",
-            wanted - judged.len()
-        ));
+    let not_seen = unseen(&parts, &judged);
+    if !not_seen.is_empty() {
+        complain(&format!("not measured: {}", not_seen.join(", ")));
     }
     if judged.is_empty() {
         return if broken > 0 { 1 } else { exit::NOTHING };
@@ -234,6 +240,14 @@ struct Done {
     broken: usize,
 }
 
+/// When cells are not measured any more.
+struct Time<'a> {
+    /// None is.
+    is_over: &'a dyn Fn() -> bool,
+    /// No other one of the same part is begun.
+    share: Instant,
+}
+
 /// Why a process ended before its cells did.
 enum Ended {
     /// There is no such lane here.
@@ -247,15 +261,15 @@ fn measure_part(
     part: &Part,
     strategies: &[Strategy],
     plan: &Plan,
-    is_over: &dyn Fn() -> bool,
+    time: &Time,
     done: &mut Done,
     out: &mut Output,
 ) {
     let name = part.lane.name();
     let mut cells = &part.cells[..];
-    while !cells.is_empty() && !is_over() && !done.no_lane.contains(&name) {
+    while !cells.is_empty() && !(time.is_over)() && !done.no_lane.contains(&name) {
         let order = Order::new(part.lane, cells, strategies, plan);
-        match in_process(&order, cells, is_over, done, out) {
+        match in_process(&order, cells, time, done, out) {
             Ok(()) => return,
             Err(Ended::Skip(why)) => {
                 complain(&format!("{name} is skipped: {why}"));
@@ -274,7 +288,7 @@ fn measure_part(
 fn in_process(
     order: &Order,
     cells: &[Planned],
-    is_over: &dyn Fn() -> bool,
+    time: &Time,
     done: &mut Done,
     out: &mut Output,
 ) -> Result<(), Ended> {
@@ -298,6 +312,9 @@ fn in_process(
                 };
                 lines(&cell, out);
                 done.judged.push(cell);
+                if Instant::now() >= time.share {
+                    break Ok(());
+                }
             }
             Ok(Told::Lacking(index, why)) => {
                 next = index + 1;
@@ -308,9 +325,9 @@ fn in_process(
                 break Err(Ended::Broken(index, format!("{cell}: {why}")));
             }
             Ok(Told::Skip(why)) => break Err(Ended::Skip(why)),
-            Err(RecvTimeoutError::Timeout) if !is_over() => {}
+            Err(RecvTimeoutError::Timeout) if !(time.is_over)() => {}
             Err(RecvTimeoutError::Timeout) => break Ok(()),
-            Err(RecvTimeoutError::Disconnected) if next == cells.len() || is_over() => break Ok(()),
+            Err(RecvTimeoutError::Disconnected) if next == cells.len() || (time.is_over)() => break Ok(()),
             Err(RecvTimeoutError::Disconnected) => {
                 break Err(Ended::Broken(next, format!("the process of a lane ended in {}", cells[next])));
             }
@@ -323,7 +340,7 @@ fn in_process(
 }
 
 /// The cells that were not measured, by lane and number of messages.
-fn unseen(parts: &[Part], judged: &[Judged]) -> String {
+fn unseen(parts: &[Part], judged: &[Judged]) -> Vec<String> {
     let seen: BTreeSet<String> = judged.iter().map(|cell| cell.planned.to_string()).collect();
     let mut texts = Vec::new();
     for part in parts {
@@ -333,7 +350,7 @@ fn unseen(parts: &[Part], judged: &[Judged]) -> String {
             texts.push(format!("{missing} of {} x{batch} {source}", part.lane.name()));
         }
     }
-    texts.join(", ")
+    texts
 }
 
 fn lines(cell: &Judged, out: &mut Output) {
@@ -404,7 +421,9 @@ fn write(args: &Mixed, judged: &[Judged], tables: &str, summary: &Summary) -> Re
 impl Mixed {
     fn plan(&self) -> Plan {
         let (pairs, slice_ns) = if self.quick { (QUICK_PAIRS, QUICK_SLICE_NS) } else { (PAIRS, SLICE_NS) };
-        Plan { pairs: self.pairs.unwrap_or(pairs).into(), slice_ns, messages: self.messages.map(u64::from) }
+        let cell_ns = if self.quick { QUICK_CELL_NS } else { CELL_NS };
+        let messages = self.messages.map(u64::from);
+        Plan { pairs: self.pairs.unwrap_or(pairs).into(), slice_ns, messages, cell_ns }
     }
 
     fn strategies(&self) -> Vec<Strategy> {

@@ -1,6 +1,7 @@
 //! The turns that the ways take.
 
 use std::io;
+use std::time::Instant;
 
 use super::calls::Calls;
 use super::lane::Road;
@@ -19,6 +20,8 @@ pub struct Plan {
     pub slice_ns: u64,
     /// Or how many messages a slice has, whatever it takes.
     pub messages: Option<u64>,
+    /// How long the turns of a cell may take, about; then it has fewer pairs, but `PAIRS_MIN`.
+    pub cell_ns: u64,
 }
 
 /// Why a cell was not measured.
@@ -66,6 +69,8 @@ struct Ways {
 
 /// The slices that find out how many messages one should have begin with so many flushes.
 const TRIAL_FLUSHES: u64 = 4;
+/// Fewer pairs say nothing.
+const PAIRS_MIN: usize = 3;
 /// The sender is warm once it allocates nothing in a slice, or after so many.
 const WARMING_MAX: usize = 8;
 
@@ -113,7 +118,11 @@ impl Bench {
         let mut own = series(Strategy::Sender);
         let mut all: Vec<Series> = others.iter().map(|strategy| series(*strategy)).collect();
         let half = all.len().div_ceil(2);
+        let begun = Instant::now();
         for round in 0..plan.pairs {
+            if round >= PAIRS_MIN && begun.elapsed().as_nanos() > u128::from(plan.cell_ns) {
+                break;
+            }
             let backwards = round % 2 == 1;
             let mut nearer = [0; 2];
             for part in if backwards { [1, 0] } else { [0, 1] } {
