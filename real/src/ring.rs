@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::{align_of, size_of, transmute};
-use std::os::fd::AsRawFd;
+use std::mem::size_of;
+use std::ptr::null;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{CancelBuilder, Timespec};
-use io_uring::{IoUring, cqueue, squeue};
-use uringspec_model::abi::{op, setup};
+use uringspec_model::abi::op;
 use uringspec_model::cqe::Cqe;
 use uringspec_model::program::{Iovec, RingSetup};
 use uringspec_model::sqe::Sqe;
 
+use crate::raw_ring::RawRing;
+use crate::shared_ring::SQ_CQ_OVERFLOW;
 use crate::sys;
 use crate::tally::Tally;
 
@@ -34,29 +34,11 @@ struct WaitArg {
     timespec: u64,
 }
 
-/// The 64 bytes of an entry, aligned as the crate's type is.
-#[repr(C, align(8))]
-struct RawEntry([u8; 64]);
-
-const _: () = assert!(size_of::<RawEntry>() == size_of::<squeue::Entry>());
-const _: () = assert!(align_of::<RawEntry>() == align_of::<squeue::Entry>());
 const _: () = assert!(size_of::<WaitArg>() == 24);
-
-/// Writes an entry.
-pub(crate) fn encode(sqe: &Sqe) -> squeue::Entry {
-    // SAFETY: both types are 64 bytes with the same alignment (asserted above), and an entry is plain
-    // integers, for which every bit pattern is a value.
-    unsafe { transmute::<RawEntry, squeue::Entry>(RawEntry(sqe.to_bytes())) }
-}
-
-/// Reads a completion.
-pub(crate) fn decode(entry: &cqueue::Entry) -> Cqe {
-    Cqe { user_data: entry.user_data(), res: entry.result(), flags: entry.flags() }
-}
 
 /// A ring of a program.
 pub(crate) struct Ring {
-    uring: IoUring,
+    raw: RawRing,
     /// On the queue, but not consumed by the kernel: what follows an entry whose preparation failed.
     queued: VecDeque<Sqe>,
     /// User data of the fence's nop, which no entry of the program has.
@@ -75,58 +57,22 @@ pub(crate) enum Waited {
 }
 
 impl Ring {
-    /// Sets a ring up as asked. Flags that the crate has no word for have been refused before.
+    /// Sets a ring up as asked.
     pub(crate) fn new(asked: &RingSetup, fence: u64) -> io::Result<Ring> {
-        let mut builder = IoUring::builder();
-        let has = |flag: u32| asked.flags & flag != 0;
-        if let Some(entries) = asked.cq_entries {
-            builder.setup_cqsize(entries);
-        } else if has(setup::CQSIZE) {
-            builder.setup_cqsize(0);
-        }
-        if has(setup::IOPOLL) {
-            builder.setup_iopoll();
-        }
-        if has(setup::CLAMP) {
-            builder.setup_clamp();
-        }
-        if has(setup::R_DISABLED) {
-            builder.setup_r_disabled();
-        }
-        if has(setup::SUBMIT_ALL) {
-            builder.setup_submit_all();
-        }
-        if has(setup::COOP_TASKRUN) {
-            builder.setup_coop_taskrun();
-        }
-        if has(setup::TASKRUN_FLAG) {
-            builder.setup_taskrun_flag();
-        }
-        if has(setup::SINGLE_ISSUER) {
-            builder.setup_single_issuer();
-        }
-        if has(setup::DEFER_TASKRUN) {
-            builder.setup_defer_taskrun();
-        }
-        if has(setup::NO_SQARRAY) {
-            builder.setup_no_sqarray();
-        }
-        let uring = builder.build(asked.entries)?;
-        Ok(Ring { uring, queued: VecDeque::new(), fence, tally: Tally::default(), has_buffers: false })
+        let raw = RawRing::new(asked)?;
+        Ok(Ring { raw, queued: VecDeque::new(), fence, tally: Tally::default(), has_buffers: false })
     }
 
     /// Puts the entries on the queue, as many as have room there, and enters with their number.
     pub(crate) fn submit(&mut self, sqes: &[Sqe]) -> i64 {
-        let mut queue = self.uring.submission();
         for sqe in sqes {
             // SAFETY: addresses in the entry lie in the window, which lives as long as the process and to
             // which no Rust reference exists, or nowhere; `admit` has seen to that. The probe's are statics.
-            if unsafe { queue.push(&encode(sqe)) }.is_err() {
+            if !unsafe { self.raw.push(sqe) } {
                 break;
             }
             self.queued.push_back(*sqe);
         }
-        drop(queue);
         self.consume(sqes.len() as u32)
     }
 
@@ -170,8 +116,8 @@ impl Ring {
     }
 
     /// Whether the kernel says that completions wait outside the queue.
-    pub(crate) fn overflows(&mut self) -> bool {
-        self.uring.submission().cq_overflow()
+    pub(crate) fn overflows(&self) -> bool {
+        self.raw.flags() & SQ_CQ_OVERFLOW != 0
     }
 
     /// Takes what stands in the queue without a call.
@@ -196,7 +142,7 @@ impl Ring {
         let deadline = Instant::now() + patience;
         let nop = Sqe { opcode: op::NOP, user_data: self.fence, ..Sqe::default() };
         // SAFETY: a nop refers to no memory.
-        if unsafe { self.uring.submission().push(&encode(&nop)) }.is_err() {
+        if !unsafe { self.raw.push(&nop) } {
             return Waited::GaveUp;
         }
         let mut to_submit = 1;
@@ -217,8 +163,7 @@ impl Ring {
     /// Takes all completions that are in the ring; true if the fence's was among them.
     fn take(&mut self, see: &mut dyn FnMut(Cqe)) -> bool {
         let mut fenced = false;
-        for entry in self.uring.completion() {
-            let cqe = decode(&entry);
+        while let Some(cqe) = self.raw.take() {
             if cqe.user_data == self.fence {
                 fenced = true;
                 continue;
@@ -232,102 +177,87 @@ impl Ring {
     /// Registers buffers: zero, or a negated errno.
     pub(crate) fn register_buffers(&mut self, iovecs: &[Iovec]) -> i64 {
         let raw = raw_iovecs(iovecs);
-        // SAFETY: the kernel pins the pages itself; they lie in the window, which outlives the ring, and a
-        // later mapping over them leaves the pinned pages alone.
-        let result = unsafe { self.uring.submitter().register_buffers(&raw) };
-        self.has_buffers |= result.is_ok();
-        returned(result.map(|()| 0))
+        // SAFETY: the iovecs live through the call. The kernel pins the pages itself; they lie in the window,
+        // which outlives the ring, and a later mapping over them leaves the pinned pages alone.
+        let returned =
+            unsafe { self.raw.register(IORING_REGISTER_BUFFERS, raw.as_ptr().cast(), raw.len() as u32) };
+        self.has_buffers |= returned >= 0;
+        returned
     }
 
     /// Registers a table of empty entries: zero, or a negated errno.
     pub(crate) fn register_sparse(&mut self, count: u32) -> i64 {
-        let result = self.uring.submitter().register_buffers_sparse(count);
-        self.has_buffers |= result.is_ok();
-        returned(result.map(|()| 0))
+        let table = RsrcRegister { count, flags: IORING_RSRC_REGISTER_SPARSE, resv2: 0, data: 0, tags: 0 };
+        let at = (&raw const table).cast();
+        // SAFETY: the structure has the kernel's layout (asserted below) and lives through the call.
+        let returned =
+            unsafe { self.raw.register(IORING_REGISTER_BUFFERS2, at, size_of::<RsrcRegister>() as u32) };
+        self.has_buffers |= returned >= 0;
+        returned
     }
 
     /// Replaces entries of the table: how many, or a negated errno.
     pub(crate) fn update_buffers(&mut self, offset: u32, iovecs: &[Iovec]) -> i64 {
         let raw = raw_iovecs(iovecs);
-        let update = RsrcUpdate2 {
-            offset,
-            resv: 0,
-            data: raw.as_ptr() as u64,
-            tags: 0,
-            nr: raw.len() as u32,
-            resv2: 0,
-        };
+        let data = raw.as_ptr().expose_provenance() as u64;
+        let update = RsrcUpdate2 { offset, resv: 0, data, tags: 0, nr: raw.len() as u32, resv2: 0 };
+        let at = (&raw const update).cast();
         // SAFETY: the structure has the kernel's layout (asserted below), and it and the iovecs live
         // through the call; the pages are pinned as those of `register_buffers` are.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_io_uring_register,
-                self.uring.as_raw_fd(),
-                IORING_REGISTER_BUFFERS_UPDATE,
-                std::ptr::from_ref(&update),
-                size_of::<RsrcUpdate2>(),
-            )
-        };
-        if result >= 0 { result } else { returned(Err(io::Error::last_os_error())) }
+        unsafe { self.raw.register(IORING_REGISTER_BUFFERS_UPDATE, at, size_of::<RsrcUpdate2>() as u32) }
     }
 
     /// Registers files: zero, or a negated errno.
     pub(crate) fn register_files(&mut self, files: &[i32]) -> i64 {
-        returned(self.uring.submitter().register_files(files).map(|()| 0))
+        // SAFETY: the array lives through the call, which only reads it.
+        unsafe { self.raw.register(IORING_REGISTER_FILES, files.as_ptr().cast(), files.len() as u32) }
     }
 
     /// Unregisters files: zero, or a negated errno.
     pub(crate) fn unregister_files(&mut self) -> i64 {
-        returned(self.uring.submitter().unregister_files().map(|()| 0))
+        // SAFETY: the operation takes no argument.
+        unsafe { self.raw.register(IORING_UNREGISTER_FILES, null(), 0) }
     }
 
     /// Unregisters buffers: zero, or a negated errno.
     pub(crate) fn unregister_buffers(&mut self) -> i64 {
-        let result = self.uring.submitter().unregister_buffers();
-        self.has_buffers &= result.is_err();
-        returned(result.map(|()| 0))
+        // SAFETY: the operation takes no argument.
+        let returned = unsafe { self.raw.register(IORING_UNREGISTER_BUFFERS, null(), 0) };
+        self.has_buffers &= returned < 0;
+        returned
     }
 
     /// Ends the ring. Requests go first: one that another thread has yet to run would look up its
     /// descriptor when that number is the next program's. Then buffers, since a closed ring gives memory
     /// back only later.
     pub(crate) fn close(mut self) {
-        // before 6.0 there is no such call, and nothing else that waits
-        let patience = Timespec::new().sec(1);
-        let _ = self.uring.submitter().register_sync_cancel(Some(patience), CancelBuilder::any());
+        let all = SyncCancel { fd: -1, flags: ASYNC_CANCEL_ANY, seconds: 1, ..SyncCancel::default() };
+        let at = (&raw const all).cast();
+        // Before 6.0 there is no such call, and nothing else that waits.
+        // SAFETY: the structure has the kernel's layout (asserted below) and lives through the call.
+        unsafe { self.raw.register(IORING_REGISTER_SYNC_CANCEL, at, 1) };
         if self.has_buffers {
             self.unregister_buffers();
         }
     }
 
     fn enter(&self, to_submit: u32, wanted: u32, flags: u32, patience: Option<Duration>) -> i64 {
-        let submitter = self.uring.submitter();
-        let result = match patience {
-            // A wait for nothing needs no end.
-            Some(patience) if wanted > 0 => {
-                let timespec = libc::timespec {
-                    tv_sec: patience.as_secs() as libc::time_t,
-                    tv_nsec: patience.subsec_nanos().into(),
-                };
-                let arg = WaitArg {
-                    sigmask: 0,
-                    sigmask_bytes: 8,
-                    min_wait_us: 0,
-                    timespec: (&raw const timespec).expose_provenance() as u64,
-                };
-                // SAFETY: `arg` and the time it points to live until the call returns, and the size that
-                // goes with it is that of the kernel's structure (asserted above).
-                unsafe { submitter.enter(to_submit, wanted, flags | ENTER_EXT_ARG, Some(&arg)) }
-            }
-            // SAFETY: the call takes no pointers; entries on the queue are covered where they are pushed.
-            _ => unsafe { submitter.enter::<libc::sigset_t>(to_submit, wanted, flags, None) },
+        // A wait for nothing needs no end.
+        let Some(patience) = patience.filter(|_| wanted > 0) else {
+            // SAFETY: the call takes no pointers.
+            return unsafe { self.raw.enter(to_submit, wanted, flags, null(), 0) };
         };
-        returned(result.map(|n| n as i64))
+        let timespec = libc::timespec {
+            tv_sec: patience.as_secs() as libc::time_t,
+            tv_nsec: patience.subsec_nanos().into(),
+        };
+        let timespec = (&raw const timespec).expose_provenance() as u64;
+        let wait = WaitArg { sigmask: 0, sigmask_bytes: 8, min_wait_us: 0, timespec };
+        let (at, bytes) = ((&raw const wait).cast(), size_of::<WaitArg>());
+        // SAFETY: `wait` and the time it points to live until the call returns, and the size that goes with
+        // it is that of the kernel's structure (asserted above).
+        unsafe { self.raw.enter(to_submit, wanted, flags | ENTER_EXT_ARG, at, bytes) }
     }
-}
-
-fn returned(result: io::Result<i64>) -> i64 {
-    result.unwrap_or_else(|error| -i64::from(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// Whether waiting again after this return value would be futile.
@@ -336,10 +266,45 @@ fn is_final(returned: i64) -> bool {
         && ![libc::ETIME, libc::EINTR, libc::EAGAIN, libc::EBUSY].map(|e| -i64::from(e)).contains(&returned)
 }
 
-/// `IORING_REGISTER_BUFFERS_UPDATE` of `enum io_uring_register_op`.
+/// Operations of `enum io_uring_register_op`.
+const IORING_REGISTER_BUFFERS: libc::c_uint = 0;
+const IORING_UNREGISTER_BUFFERS: libc::c_uint = 1;
+const IORING_REGISTER_FILES: libc::c_uint = 2;
+const IORING_UNREGISTER_FILES: libc::c_uint = 3;
+const IORING_REGISTER_BUFFERS2: libc::c_uint = 15;
 const IORING_REGISTER_BUFFERS_UPDATE: libc::c_uint = 16;
+const IORING_REGISTER_SYNC_CANCEL: libc::c_uint = 24;
+/// `IORING_RSRC_REGISTER_SPARSE`.
+const IORING_RSRC_REGISTER_SPARSE: u32 = 1;
+/// `IORING_ASYNC_CANCEL_ANY`.
+const ASYNC_CANCEL_ANY: u32 = 4;
 
-/// `struct io_uring_rsrc_update2`; the crate's call hides how many entries were replaced.
+/// `struct io_uring_rsrc_register`.
+#[repr(C)]
+struct RsrcRegister {
+    count: u32,
+    flags: u32,
+    resv2: u64,
+    data: u64,
+    tags: u64,
+}
+const _: () = assert!(size_of::<RsrcRegister>() == 32);
+
+/// `struct io_uring_sync_cancel_reg`, its timeout as two numbers.
+#[repr(C)]
+#[derive(Default)]
+struct SyncCancel {
+    user_data: u64,
+    fd: i32,
+    flags: u32,
+    seconds: i64,
+    nanoseconds: i64,
+    opcode_and_pad: u64,
+    pad2: [u64; 3],
+}
+const _: () = assert!(size_of::<SyncCancel>() == 64);
+
+/// `struct io_uring_rsrc_update2`.
 #[repr(C)]
 struct RsrcUpdate2 {
     offset: u32,
@@ -357,17 +322,4 @@ fn raw_iovecs(iovecs: &[Iovec]) -> Vec<libc::iovec> {
         iov_len: iovec.len_bytes as usize,
     };
     iovecs.iter().map(raw).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_keeps_every_byte() {
-        let bytes: [u8; 64] = std::array::from_fn(|i| (i as u8).wrapping_mul(89) ^ 0xc3);
-        // SAFETY: the same types as in `encode`, the other way round.
-        let raw = unsafe { transmute::<squeue::Entry, RawEntry>(encode(&Sqe::from_bytes(&bytes))) };
-        assert_eq!(raw.0, bytes);
-    }
 }

@@ -13,7 +13,7 @@ use uringspec_model::sqe::Sqe;
 use super::kernel::{Kernel, SocketTraits};
 use super::own_ring::{reset, traits_of};
 use super::sender::Sender;
-use crate::ring::{decode, encode};
+use super::encoded::{decode, encode};
 
 /// Stands for the caller's ring.
 pub struct Guest {

@@ -48,6 +48,7 @@ mod arena;
 mod batch;
 mod completions;
 mod connection;
+mod encoded;
 mod ending;
 mod events;
 mod flush;

@@ -14,7 +14,7 @@ use uringspec_model::sqe::Sqe;
 use super::kernel::{Kernel, SocketTraits, UDP4_BYTES_MAX, UDP6_BYTES_MAX};
 use super::sender::Sender;
 use crate::probe;
-use crate::ring::{decode, encode};
+use super::encoded::{decode, encode};
 
 /// `IORING_ENTER_GETEVENTS`: also lets deferred work run.
 const ENTER_GETEVENTS: u32 = 1;

@@ -1,7 +1,10 @@
-//! How leases come back from other threads, in every order that the memory model allows.
+//! How leases come back from other threads, and what is shared with the kernel (`rings.rs`), in every order that
+//! the memory model allows.
 //!
 //! `RUSTFLAGS="--cfg uringspec_loom" cargo test -p uringspec-real --test loom --target-dir target/loom`
 #![cfg(uringspec_loom)]
+
+mod rings;
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
