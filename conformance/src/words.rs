@@ -5,7 +5,9 @@
 
 use uringspec_model::abi::{element_flag, name_of, op, send_flag, sqe_flag};
 use uringspec_model::memory::{Contents, Generation, Region};
-use uringspec_model::program::{Amount, End, Iovec, Program, Register, SocketId, Step, Until, socket_of};
+use uringspec_model::program::{
+    Amount, End, Iovec, Program, Register, RingSetup, SocketId, Step, Until, socket_of,
+};
 use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{PeerEnd, Run, What};
 
@@ -13,9 +15,9 @@ use crate::case::entry::CLOSED_FD;
 use crate::case::mixed::Part;
 use crate::case::names::Names;
 use crate::case::place::{HOLE, MSGHDR_BYTES, WRAP};
-use crate::case::print::{segment_words, sqe_words};
+use crate::case::print::{ring_fields, segment_words, sqe_words};
 use crate::case::text::At;
-use crate::case::{Data, Name, OPS, Place, RawField, Segment, SqeLine, Target};
+use crate::case::{Data, Name, OPS, Place, RawField, Ring, Segment, SqeLine, Target};
 
 /// The most elements of an iovec array that are read back.
 const ELEMENTS_SHOWN_MAX: u64 = 2048;
@@ -245,7 +247,14 @@ pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str,
         Step::Rewrite { region: id } => one("rewrite", region(id)),
         Step::Fence { .. } => one("fence", String::new()),
         Step::Settle => one("settle", String::new()),
+        Step::Setup(asked) => one("setup", ring_fields(&ring_of(asked)).trim_start().to_string()),
     }
+}
+
+/// What a ring is asked to be, as a case says it.
+pub(crate) fn ring_of(asked: &RingSetup) -> Ring {
+    let RingSetup { entries, cq_entries, flags } = *asked;
+    Ring { name: None, entries, cq_entries, flags }
 }
 
 fn register(program: &Program, names: &Names, what: &Register) -> (&'static str, String) {

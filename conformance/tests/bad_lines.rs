@@ -312,3 +312,76 @@ fn lanes_suit_their_kinds() {
     "#]],
     );
 }
+
+#[test]
+fn a_setup_has_no_name_and_returns_once() {
+    check(
+        "setup R entries=4",
+        &expect![[r#"
+         x `R` has no place in a setup line
+          ,-[bad.case:4:7]
+        3 | buffer K 4096
+        4 | setup R entries=4
+          :       |
+          :       `-- not accepted here
+          `----
+         help: expected one of: entries=, cq=, flags=, returns
+    "#]],
+    );
+    check(
+        "setup entries=4294967296",
+        &expect![[r#"
+         x 4294967296 is too much for a number of entries
+          ,-[bad.case:4:15]
+        3 | buffer K 4096
+        4 | setup entries=4294967296
+          :               ^^^^^|^^^^
+          :                    `-- not accepted here
+          `----
+         help: expected a number up to 4294967295
+    "#]],
+    );
+    check(
+        "setup entries=4 flags=DEFER",
+        &expect![[r#"
+         x `DEFER` is no set-up flag
+          ,-[bad.case:4:23]
+        3 | buffer K 4096
+        4 | setup entries=4 flags=DEFER
+          :                       ^^|^^
+          :                         `-- not accepted here
+          `----
+         help: expected one of: IOPOLL, SQPOLL, SQ_AFF, CQSIZE, CLAMP, ATTACH_WQ, R_DISABLED, SUBMIT_ALL,
+               COOP_TASKRUN, TASKRUN_FLAG, SQE128, CQE32, SINGLE_ISSUER, DEFER_TASKRUN, NO_MMAP,
+               REGISTERED_FD_ONLY, NO_SQARRAY, HYBRID_IOPOLL, CQE_MIXED, SQE_MIXED, SQ_REWIND, bits such
+               as 0x40
+    "#]],
+    );
+    check(
+        "setup entries=4 returns EINVAL",
+        &expect![[r#"
+         x `EINVAL` is no a count or an errno such as -EINVAL
+          ,-[bad.case:4:25]
+        3 | buffer K 4096
+        4 | setup entries=4 returns EINVAL
+          :                         ^^^|^^
+          :                            `-- not accepted here
+          `----
+         help: expected a count or an errno such as -EINVAL: a number up to 4294967295, in digits or as
+               0x and hexadecimal digits
+    "#]],
+    );
+    check(
+        "setup entries=4 returns 0 flags=CLAMP",
+        &expect![[r#"
+         x nothing more is expected here
+          ,-[bad.case:4:27]
+        3 | buffer K 4096
+        4 | setup entries=4 returns 0 flags=CLAMP
+          :                           ^^^^^|^^^^^
+          :                                `-- not accepted here
+          `----
+         help: expected the end of the line
+    "#]],
+    );
+}

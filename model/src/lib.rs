@@ -54,6 +54,7 @@ pub mod program;
 mod received;
 pub mod request;
 pub mod rules;
+mod setup;
 pub mod simulate;
 pub mod space;
 pub mod sqe;

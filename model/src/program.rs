@@ -15,6 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::abi::setup;
 use crate::memory::{Region, RegionId};
 use crate::sqe::Sqe;
 
@@ -66,6 +67,13 @@ pub struct RingSetup {
     /// `abi::setup` bits; `CQSIZE` follows from `cq_entries`.
     #[serde(skip_serializing_if = "is_default")]
     pub flags: u32,
+}
+
+impl RingSetup {
+    /// The flags as the kernel gets them.
+    pub fn all_flags(&self) -> u32 {
+        self.flags | if self.cq_entries.is_some() { setup::CQSIZE } else { 0 }
+    }
 }
 
 /// An index into `Program::rings`.
@@ -200,6 +208,8 @@ pub enum Step {
         /// The ring.
         ring: RingId,
     },
+    /// One `io_uring_setup`; the ring that it makes is closed again at once.
+    Setup(RingSetup),
     /// One `io_uring_register`.
     Register {
         /// The ring.

@@ -88,6 +88,31 @@ rules! {
     /// An enter with GETEVENTS moves what waits outside the queue into it as far as there is room; a call without it moves nothing.
     RingEnterFlushes = "ring.enter-flushes", Kernel("io_uring/io_uring.c", "__io_cqring_overflow_flush", "6.18");
 
+    /// A setup flag that the kernel does not know is EINVAL.
+    SetupFlagsKnown = "ring.setup-flags-known", Kernel("io_uring/io_uring.c", "io_uring_sanitise_params", "6.18");
+    /// A ring has at least one entry and at most 32768, else its setup is EINVAL; CLAMP takes the most for more.
+    SetupEntries = "ring.setup-entries", Man("io_uring_setup.2", "ERRORS");
+    /// Room for completions that CQSIZE asks for is EINVAL at zero, beyond 65536 without CLAMP, and below the entries, both as powers of two.
+    SetupCompletions = "ring.setup-completions", Man("io_uring_setup.2", "IORING_SETUP_CQSIZE");
+    /// DEFER_TASKRUN without SINGLE_ISSUER is EINVAL.
+    SetupDeferNeedsSingle = "ring.setup-defer-needs-single", Man("io_uring_setup.2", "IORING_SETUP_DEFER_TASKRUN");
+    /// TASKRUN_FLAG with neither COOP_TASKRUN nor DEFER_TASKRUN is EINVAL.
+    SetupTaskrunFlag = "ring.setup-taskrun-flag", Kernel("io_uring/io_uring.c", "io_uring_sanitise_params", "6.18");
+    /// SQPOLL with COOP_TASKRUN, TASKRUN_FLAG or DEFER_TASKRUN is EINVAL.
+    SetupSqpollAlone = "ring.setup-sqpoll-alone", Kernel("io_uring/io_uring.c", "io_uring_sanitise_params", "6.18");
+    /// SQ_AFF without SQPOLL is EINVAL.
+    SetupAffinity = "ring.setup-affinity", Man("io_uring_setup.2", "ERRORS");
+    /// HYBRID_IOPOLL without IOPOLL is EINVAL.
+    SetupHybridPolls = "ring.setup-hybrid-polls", Man("io_uring_setup.2", "IORING_SETUP_HYBRID_IOPOLL");
+    /// CQE32 with CQE_MIXED is EINVAL.
+    SetupCompletionSizes = "ring.setup-completion-sizes", Man("io_uring_setup.2", "IORING_SETUP_CQE_MIXED");
+    /// CQE_MIXED with room for one completion is EOVERFLOW.
+    SetupMixedNeedsTwo = "ring.setup-mixed-needs-two", Kernel("io_uring/io_uring.c", "rings_size", "6.18");
+    /// REGISTERED_FD_ONLY without NO_MMAP is EINVAL.
+    SetupDescriptor = "ring.setup-descriptor", Kernel("io_uring/io_uring.c", "io_uring_sanitise_params", "6.18");
+    /// Parameters that nothing speaks against make a ring.
+    SetupMakesRing = "ring.setup-makes-ring", Man("io_uring_setup.2", "RETURN VALUE");
+
     // sqe: what any entry may hold.
 
     /// An opcode that the kernel does not have is EINVAL.

@@ -1,8 +1,8 @@
 //! Observations, decisions and steps in the words of case files, for reports.
 
-use crate::abi::{self, cqe_flag, op};
+use crate::abi::{self, cqe_flag, flag_names, op, setup};
 use crate::cqe::{Completion, Cqe};
-use crate::program::{Amount, Program, Register, RingId, SocketId, Step, Until};
+use crate::program::{Amount, Program, Register, RingId, RingSetup, SocketId, Step, Until};
 use crate::trace::{PeerEnd, Run, What};
 use crate::world::{Decision, World};
 
@@ -43,7 +43,7 @@ fn cqe(cqe: &Cqe) -> String {
     if cqe.completion().is_some() {
         return cqe.to_string();
     }
-    format!("#{} res {} flags {}", cqe.user_data, cqe.res, abi::flag_names(cqe_flag::NAMES, cqe.flags))
+    format!("#{} res {} flags {}", cqe.user_data, cqe.res, flag_names(cqe_flag::NAMES, cqe.flags))
 }
 
 /// Received bytes.
@@ -136,5 +136,9 @@ pub fn step(program: &Program, step: &Step) -> String {
         }
         Step::Fence { .. } => "fence".into(),
         Step::Settle => "settle".into(),
+        Step::Setup(RingSetup { entries, cq_entries, flags }) => {
+            let cq = cq_entries.map_or(String::new(), |cq| format!(" cq={cq}"));
+            format!("setup entries={entries}{cq} flags={}", flag_names(setup::NAMES, *flags))
+        }
     }
 }

@@ -31,6 +31,9 @@ const LIVE_SETUP: u32 = setup::IOPOLL
     | setup::DEFER_TASKRUN
     | setup::NO_SQARRAY;
 
+/// Setup flags that name memory or another ring.
+const NAMES_OTHERS: u32 = setup::NO_MMAP | setup::ATTACH_WQ;
+
 /// Rings of a program: each holds a descriptor below `FD_BASE` and some memory.
 const RINGS_MAX: usize = 64;
 /// Sockets of a program; the descriptors of both ends fit below a common hard limit of 4096.
@@ -155,7 +158,7 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
         | Step::CloseOwn { socket }
         | Step::ShutdownOwn { socket }
         | Step::Cork { socket, .. } => (None, Some(socket)),
-        Step::Rewrite { .. } | Step::Settle => (None, None),
+        Step::Rewrite { .. } | Step::Setup(_) | Step::Settle => (None, None),
     };
     if let Some(ring) = ring.filter(|r| usize::from(r.0) >= program.rings.len()) {
         return refuse(format!("ring {} of {}", ring.0, program.rings.len()));
@@ -168,6 +171,9 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
     }
     match step {
         Step::Submit { sqes, .. } => sqes.iter().try_for_each(|sqe| admit_sqe(program, sqe, ground)),
+        Step::Setup(asked) if asked.flags & NAMES_OTHERS != 0 => {
+            refuse("a ring in memory of its user, or with another ring's threads".into())
+        }
         Step::Register { what: Register::Buffers(iovecs), .. } => {
             iovecs.iter().try_for_each(|iovec| admit_address("a buffer", iovec.addr))
         }

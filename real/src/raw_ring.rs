@@ -70,6 +70,13 @@ struct Params {
 }
 const _: () = assert!(size_of::<Params>() == 120);
 
+impl Params {
+    fn of(asked: &RingSetup) -> Params {
+        let cq_entries = asked.cq_entries.unwrap_or(0);
+        Params { flags: asked.all_flags(), cq_entries, ..Params::default() }
+    }
+}
+
 /// `struct io_uring_cqe`, without what follows in a large one.
 #[repr(C)]
 struct RawCqe {
@@ -138,22 +145,19 @@ impl RawRing {
     /// # Errors
     /// What `io_uring_setup` or `mmap` reports; `Unsupported` before 5.4.
     pub(crate) fn new(asked: &RingSetup) -> io::Result<RawRing> {
-        let mut params = Params { flags: asked.flags, ..Params::default() };
-        if let Some(entries) = asked.cq_entries {
-            params.flags |= setup::CQSIZE;
-            params.cq_entries = entries;
-        }
-        RawRing::with(asked.entries, params)
+        RawRing::with(asked.entries, Params::of(asked))
+    }
+
+    /// Sets a ring up and closes it again, without mapping it.
+    ///
+    /// # Errors
+    /// What `io_uring_setup` reports.
+    pub(crate) fn attempt(asked: &RingSetup) -> io::Result<()> {
+        make(asked.entries, &mut Params::of(asked)).map(drop)
     }
 
     fn with(entries: u32, mut params: Params) -> io::Result<RawRing> {
-        // SAFETY: `params` has the kernel's layout (its size is asserted above) and lives through the call.
-        let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, entries, &raw mut params) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just made, so nobody else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) };
+        let fd = make(entries, &mut params)?;
         if params.features & FEATURE_SINGLE_MMAP == 0 {
             return Err(io::ErrorKind::Unsupported.into());
         }
@@ -242,9 +246,8 @@ impl RawRing {
     ) -> i64 {
         let fd = self.fd.as_raw_fd();
         // SAFETY: the argument is the caller's promise; entries are covered where they are pushed.
-        let returned = unsafe {
-            libc::syscall(libc::SYS_io_uring_enter, fd, to_submit, wanted, flags, argument, bytes)
-        };
+        let returned =
+            unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, to_submit, wanted, flags, argument, bytes) };
         sys_result(returned)
     }
 
@@ -264,6 +267,17 @@ impl RawRing {
         };
         sys_result(returned)
     }
+}
+
+/// `io_uring_setup`.
+fn make(entries: u32, params: &mut Params) -> io::Result<OwnedFd> {
+    // SAFETY: `params` has the kernel's layout (its size is asserted above) and lives through the call.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, entries, std::ptr::from_mut(params)) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
 }
 
 fn sys_result(returned: libc::c_long) -> i64 {

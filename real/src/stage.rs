@@ -10,6 +10,7 @@ use uringspec_model::trace::Seen;
 use crate::admit::{Ground, admit};
 use crate::limits::Credentials;
 use crate::peer::Reader;
+use crate::raw_ring::RawRing;
 use crate::ring::Ring;
 use crate::skip::Skip;
 use crate::sockets::Listeners;
@@ -91,25 +92,36 @@ impl Stage {
 
 /// Makes the rings; the highest user data that are free are those of their fences.
 pub(crate) fn make_rings(setups: &[RingSetup], taken: &BTreeSet<u64>) -> Result<Vec<Ring>, Skip> {
-    let deadline = Instant::now() + RING_MEMORY_PATIENCE;
     let mut free = (0..=u64::MAX).rev().filter(|user_data| !taken.contains(user_data));
     let mut rings = Vec::with_capacity(setups.len());
+    let deadline = Instant::now() + RING_MEMORY_PATIENCE;
     for setup in setups {
         let fence = free.next().expect("a program has fewer entries than there are numbers");
-        loop {
-            match Ring::new(setup, fence) {
-                Ok(ring) => break rings.push(ring),
-                // Rings of earlier programs give their memory back only after they are closed.
-                Err(error)
-                    if error.raw_os_error() == Some(libc::ENOMEM) && !sys::left(deadline).is_zero() =>
-                {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => return Err(Skip::of_ring_setup(&error)),
-            }
-        }
+        let ring = once_there_is_memory(deadline, || Ring::new(setup, fence));
+        rings.push(ring.map_err(|error| Skip::of_ring_setup(&error))?);
     }
     Ok(rings)
+}
+
+/// Makes a ring and closes it: zero, or a negated errno.
+pub(crate) fn make_and_close(asked: &RingSetup) -> i64 {
+    let deadline = Instant::now() + RING_MEMORY_PATIENCE;
+    match once_there_is_memory(deadline, || RawRing::attempt(asked)) {
+        Ok(()) => 0,
+        Err(error) => -i64::from(error.raw_os_error().unwrap_or(libc::EIO)),
+    }
+}
+
+/// Tries again after `ENOMEM`: rings of earlier programs give their memory back only after they are closed.
+fn once_there_is_memory<T>(deadline: Instant, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match make() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && !sys::left(deadline).is_zero() => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// User data of the program that are as high as those of fences.

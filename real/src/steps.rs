@@ -23,7 +23,7 @@ use crate::ring::{Ring, Waited};
 use crate::runs::Origins;
 use crate::skip::Skip;
 use crate::sockets::{Listeners, Pair};
-use crate::stage::{Observer, Stopped, high_user_data, make_rings};
+use crate::stage::{Observer, Stopped, high_user_data, make_and_close, make_rings};
 use crate::sys;
 use crate::tally::{Progress, Tally};
 use crate::targets::{self, Aim};
@@ -129,6 +129,10 @@ impl<'a, O: Observer> Scene<'a, O> {
                 let set = self.rings[usize::from(ring.0)].overflows();
                 self.see(What::Overflow { ring: *ring, set });
                 self.with_ring(*ring, |ring, see| ring.peek(see));
+            }
+            Step::Setup(asked) => {
+                let returned = make_and_close(asked);
+                self.see(What::Returned(returned));
             }
             Step::Register { ring, what } => {
                 let returned = self.register(*ring, what);

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use uringspec_model::net::WINDOW_UNIT_BYTES;
-use uringspec_model::program::{Amount, End, Program, Register, RingId, SocketId, Step as Do, Until};
+use uringspec_model::program::{
+    Amount, End, Program, Register, RingId, RingSetup, SocketId, Step as Do, Until,
+};
 use winnow::Result;
 
 use super::error::{CaseError, Refusal};
 use super::lowered::{Expectation, Expected, Lowered, PlacedArrival, PlacedPiece};
 use super::place::Memory;
 use super::wants::{self, Wants};
-use super::{Arrival, Case, Expect, LentUntil, Mode, Name, Noted, Piece, Step, Upto, entry, setup, table};
+use super::{
+    Arrival, Case, Expect, LentUntil, Mode, Name, Noted, Piece, Ring, Setup, Step, Upto, entry, setup, table,
+};
 
 /// Lowers a case that was read from `text`. There is at least one program.
 pub fn lower(file: &str, text: &str, case: &Case) -> std::result::Result<Vec<Lowered>, CaseError> {
@@ -130,6 +134,11 @@ impl<'a> Lowering<'a> {
             }
             Step::Fence(ring) => (Do::Fence { ring: self.out.names.ring(ring.as_ref())? }, None),
             Step::Settle => (Do::Settle, None),
+            Step::Setup(Setup { ring, returns }) => {
+                let Ring { entries, cq_entries, flags, .. } = *ring;
+                let asked = RingSetup { entries, cq_entries, flags };
+                (Do::Setup(asked), Some(Expected::Returned(returns.map_or(0, |returns| returns.0))))
+            }
             Step::Drain(peer, bytes) => {
                 let amount = bytes.map_or(Amount::Everything, Amount::Bytes);
                 (Do::Drain { socket: self.reading(peer)?, amount }, None)

@@ -5,6 +5,7 @@
 //! is expected of them. What a file means beyond its words, such as which names exist, is judged by
 //! `lower`, so a `Case` that was parsed may still be refused.
 
+pub mod calls;
 pub mod entry;
 pub(crate) mod error;
 pub(crate) mod lines;
@@ -28,6 +29,7 @@ pub(crate) mod token;
 mod wants;
 pub mod witness;
 
+pub use calls::{Register, Setup, Slot, Table};
 pub use error::{CaseError, near};
 pub use lower::lower;
 pub use parse::parse;
@@ -184,6 +186,8 @@ pub enum Step {
     Cork(Name, bool),
     /// `register`, `update` and `unregister`: a table of the ring changes.
     Register(Register),
+    /// `setup`: a ring is made and closed again.
+    Setup(Setup),
     /// `lent`: whose the buffer is.
     Lent(Lent),
 }
@@ -427,47 +431,6 @@ pub enum Upto {
     Byte(u64),
     /// After as many bytes as this request reported.
     Result(u64),
-}
-
-/// One call that changes a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Register {
-    /// The ring, where there are several.
-    pub ring: Option<Name>,
-    /// What is asked.
-    pub what: Table,
-    /// What the call returns; absent: zero, and for an update the number of its slots.
-    pub returns: Option<Returns>,
-}
-
-/// What is asked of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// `register 0=K`: a table of buffers; indices that are left out are empty.
-    Buffers(Vec<Slot>),
-    /// `register sparse=4`: a table of empty slots.
-    Sparse(u32),
-    /// `update 2=K 3=empty`: slots that follow one another.
-    Update(Vec<Slot>),
-    /// `register files 0=A`: a table of sockets.
-    Files(Vec<Slot>),
-    /// `unregister`.
-    NoBuffers,
-    /// `unregister files`.
-    NoFiles,
-}
-
-/// One slot of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// The index in the table.
-    pub index: u32,
-    /// The buffer, or the socket; absent: empty.
-    pub name: Option<Name>,
-    /// The part of the buffer; absent: all.
-    pub range: Option<(u64, u64)>,
-    /// Where it stands.
-    pub at: At,
 }
 
 /// A `lent` line: the buffer is the kernel's until a completion of the request.

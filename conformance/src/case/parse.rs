@@ -6,7 +6,7 @@ use super::error::{CaseError, Refusal};
 use super::lines::{self, Line};
 use super::text::At;
 use super::token::{self, Input, eat_word, end, keyword, name, number};
-use super::{Case, Lent, LentUntil, Name, Noted, Register, Returns, Slot, Step, Submit, Table};
+use super::{Case, Lent, LentUntil, Name, Noted, Register, Returns, Setup, Slot, Step, Submit, Table};
 use super::{parse_expect, parse_setup, parse_sqe, parse_witness};
 
 /// The longest text that is read; the longest case so far has 3 KB.
@@ -48,6 +48,7 @@ enum Keyword {
     Register,
     Update,
     Unregister,
+    Setup,
     Lent,
     Seen,
     Unseen,
@@ -84,6 +85,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("register", Keyword::Register),
     ("update", Keyword::Update),
     ("unregister", Keyword::Unregister),
+    ("setup", Keyword::Setup),
     ("lent", Keyword::Lent),
     ("seen", Keyword::Seen),
     ("unseen", Keyword::Unseen),
@@ -234,6 +236,10 @@ fn step(i: &mut Input<'_>, lines: &mut Lines<'_>, word: Keyword) -> Result<Step,
         Keyword::Register => register(i, false)?,
         Keyword::Update => register(i, true)?,
         Keyword::Unregister => unregister(i)?,
+        Keyword::Setup => {
+            let ring = parse_setup::ring_fields(i, "setup", &["entries=", "cq=", "flags=", "returns"])?;
+            Step::Setup(Setup { ring, returns: trailing_returns(i)? })
+        }
         Keyword::Lent => lent(i)?,
         // Every other keyword was handled before the first step.
         _ => Step::Settle,

@@ -71,8 +71,14 @@ pub(super) fn limits(i: &mut Input<'_>) -> Result<Limits, Refusal> {
 pub(super) fn ring(i: &mut Input<'_>) -> Result<Ring, Refusal> {
     let named = !token::peek_word(i).contains('=') && !token::at_end(i);
     let name = if named { Some(token::new_name(i, "ring")?) } else { None };
-    let mut ring = Ring { name, entries: 8, cq_entries: None, flags: 0 };
-    while !token::at_end(i) {
+    let ring = ring_fields(i, "ring", &["entries=", "cq=", "flags="])?;
+    Ok(Ring { name, ..ring })
+}
+
+/// What a ring is asked to be, up to the end of the line or to `returns`.
+pub(super) fn ring_fields(i: &mut Input<'_>, line: &str, accepted: &[&str]) -> Result<Ring, Refusal> {
+    let mut ring = Ring { name: None, entries: 8, cq_entries: None, flags: 0 };
+    while !token::at_end(i) && (token::peek_word(i) != "returns" || !accepted.contains(&"returns")) {
         // The kernel judges the numbers; only what no 32-bit field holds is refused here.
         if eat_key(i, "entries") {
             ring.entries = number(i, "a number of entries", u32::MAX.into())? as u32;
@@ -81,7 +87,7 @@ pub(super) fn ring(i: &mut Input<'_>) -> Result<Ring, Refusal> {
         } else if eat_key(i, "flags") {
             ring.flags = token::bits(i, "set-up flag", setup::NAMES)? as u32;
         } else {
-            return Err(unknown(i, "ring", &["entries=", "cq=", "flags="]));
+            return Err(unknown(i, line, accepted));
         }
     }
     Ok(ring)

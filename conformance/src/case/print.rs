@@ -11,8 +11,8 @@ use super::parse_sqe::{FLAGS, OPS, RAW};
 use super::print_witness::print_witness;
 use super::{Arrival, Buffer, Case, Data, Expect, ExpectLine, LentUntil, Mode, Name, Noted, Pattern, Piece};
 use super::{
-    Place, Register, ResPattern, Returns, Ring, Segment, Silence, Slot, Socket, SqeLine, Step, Submit, Table,
-    Target,
+    Place, Register, ResPattern, Returns, Ring, Segment, Setup, Silence, Slot, Socket, SqeLine, Step, Submit,
+    Table, Target,
 };
 use super::{Upto, UsagePattern};
 
@@ -122,7 +122,12 @@ fn ring_words(ring: &Ring) -> String {
     if let Some(name) = &ring.name {
         let _ = write!(words, " {}", name.text);
     }
-    let _ = write!(words, " entries={}", ring.entries);
+    words + &ring_fields(ring)
+}
+
+/// What a ring is asked to be.
+pub fn ring_fields(ring: &Ring) -> String {
+    let mut words = format!(" entries={}", ring.entries);
     if let Some(entries) = ring.cq_entries {
         let _ = write!(words, " cq={entries}");
     }
@@ -243,6 +248,9 @@ pub fn step_words(step: &Step) -> String {
                 let _ = write!(words, " sparse={slots}");
             }
             (words + &trailing(*returns)).trim_end().to_string()
+        }
+        Step::Setup(Setup { ring, returns }) => {
+            format!("{:<10}{}{}", "setup", ring_fields(ring), trailing(*returns))
         }
         Step::Lent(lent) => {
             let until = if lent.until == LentUntil::Last { "last" } else { "result" };

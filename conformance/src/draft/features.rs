@@ -89,6 +89,8 @@ bitflags! {
         const IFB_UDP = 1 << 38;
         /// Connections that were declared, whose peer acknowledges when it is told to.
         const REPAIR_TCP = 1 << 39;
+        /// Rings that are made and closed again, most of them refused.
+        const SETUP = 1 << 40;
 
         /// Sends on the far end of a socket.
         const FAR = 1 << 48;

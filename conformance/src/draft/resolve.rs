@@ -44,6 +44,7 @@ enum Kind {
     Unregister,
     Files,
     UnregisterFiles,
+    Setup,
 }
 
 fn kind(number: u8) -> Kind {
@@ -55,6 +56,7 @@ fn kind(number: u8) -> Kind {
         17 => Kind::Fence,
         18 => Kind::Drain,
         19 | 20 => Kind::DrainSome,
+        21 if number >= 192 => Kind::Setup,
         21 => Kind::Settle,
         22 | 23 => Kind::Rewrite,
         16 | 24 => Kind::Reset,
@@ -213,7 +215,10 @@ impl Resolver<'_> {
                 let amount = readable * (1 + u64::from(draft.amount)) / 256;
                 self.drain(socket, Amount::Bytes(amount));
             }
-            Kind::Settle => self.settle(),
+            Kind::Setup if has(Features::SETUP) => {
+                self.steps.push(Step::Setup(setup::attempt(draft.target, draft.amount)));
+            }
+            Kind::Settle | Kind::Setup => self.settle(),
             Kind::Rewrite if has(Features::REWRITE) => {
                 let region = RegionId(u16::from(draft.target) % DATA_REGIONS as u16);
                 self.steps.push(Step::Rewrite { region });

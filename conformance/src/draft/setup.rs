@@ -41,6 +41,32 @@ pub(super) fn rings(draft: &Draft, features: Features) -> Vec<RingSetup> {
         .collect()
 }
 
+/// A ring that is only tried: mostly one thing speaks against it.
+pub(super) fn attempt(detail: u8, choice: u8) -> RingSetup {
+    let made = RingSetup { entries: 4, ..RingSetup::default() };
+    let flags = |flags| RingSetup { flags, ..made };
+    match choice % 20 {
+        0 => RingSetup { entries: 0, ..made },
+        1 => RingSetup { entries: 32_769, ..made },
+        2 => RingSetup { entries: 32_769, flags: setup::CLAMP, ..made },
+        3 => flags(setup::CQSIZE),
+        4 => RingSetup { entries: 5, cq_entries: Some(3 + u32::from(detail % 4)), ..made },
+        5 => RingSetup { cq_entries: Some(65_537), ..made },
+        6 => RingSetup { cq_entries: Some(u32::MAX), flags: setup::CLAMP, ..made },
+        7 => flags(setup::DEFER_TASKRUN),
+        8 => flags(setup::TASKRUN_FLAG),
+        9 => flags(setup::SQPOLL | [setup::COOP_TASKRUN, setup::DEFER_TASKRUN][usize::from(detail % 2)]),
+        10 => flags(setup::SQ_AFF),
+        11 => flags(setup::HYBRID_IOPOLL),
+        12 => flags(setup::CQE32 | setup::CQE_MIXED),
+        13 => RingSetup { entries: 1, cq_entries: Some(1), flags: setup::CQE_MIXED },
+        14 => flags(setup::REGISTERED_FD_ONLY),
+        15 => flags(1 << (21 + detail % 11)),
+        // any of those that need nothing else, and of those that do
+        _ => flags(u32::from(detail) << (choice / 20) & !(setup::NO_MMAP | setup::ATTACH_WQ | setup::SQ_AFF)),
+    }
+}
+
 pub(super) fn sockets(draft: &Draft, features: Features) -> Vec<SocketSetup> {
     let several = features.contains(Features::SOCKETS);
     let count = if several { 1 + usize::from(draft.sockets[0]) * draft.sockets.len() / 256 } else { 1 };

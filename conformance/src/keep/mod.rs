@@ -27,7 +27,7 @@ use crate::case::names::Names;
 use crate::case::print::print;
 use crate::case::text::At;
 use crate::case::{
-    Buffer, Case, Expect, Mode, Name, Noted, Place, Register, Ring, Slot, Socket, Step, Submit, Table,
+    Buffer, Case, Expect, Mode, Name, Noted, Place, Register, Ring, Setup, Slot, Socket, Step, Submit, Table,
 };
 use crate::catalog::{Found, Loaded};
 use crate::side_by_side::{Terms, on_model};
@@ -230,6 +230,7 @@ fn step(program: &Program, names: &Names, step: &Do) -> Result<Step, NoCase> {
         },
         Do::Fence { ring: id } => Step::Fence(ring(id)),
         Do::Settle => Step::Settle,
+        Do::Setup(asked) => Step::Setup(Setup { ring: words::ring_of(asked), returns: None }),
         Do::Ack { socket, amount: Amount::Bytes(bytes) } => Step::Ack(end(socket, End::Far), Some(*bytes)),
         Do::Ack { socket, amount: Amount::Everything } => Step::Ack(end(socket, End::Far), None),
         Do::OfferWindow { socket, bytes } => Step::Window(end(socket, End::Far), *bytes),

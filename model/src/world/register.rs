@@ -8,9 +8,10 @@ use crate::buffers::{Budget, Buffers};
 use crate::cqe::Errno;
 use crate::prepare::{Plan, SendPlan};
 use crate::profile::Feature;
-use crate::program::{Register, RingId, SocketId};
+use crate::program::{Limits, Register, RingId, RingSetup, SocketId};
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
+use crate::setup::{self, Refused};
 use crate::space::Space;
 
 /// What is registered with a ring.
@@ -48,6 +49,19 @@ impl Tables {
 type Returned = Result<i64, (Errno, Rule)>;
 
 impl World<'_> {
+    /// A ring is made and closed again. Where memory is limited it might not be had.
+    pub(super) fn try_setup(&mut self, asked: &RingSetup) {
+        let judged = setup::judge(asked, self.law.profile.version);
+        (self.state.returns, self.state.returns_rule) = match judged {
+            Ok(()) => (Some(0), Rule::SetupMakesRing),
+            Err(Refused::By(error, rule)) => (Some(-i64::from(error.0)), rule),
+            Err(Refused::NotModelled(what)) => return self.give_up(what),
+        };
+        if judged.is_ok() && self.law.program.limits != Limits::default() {
+            self.give_up("a ring beside others where little memory may be locked");
+        }
+    }
+
     pub(super) fn register(&mut self, ring: RingId, what: &Register) {
         if self.ring_mut(ring).is_none() {
             return;

@@ -72,6 +72,7 @@ impl World<'_> {
                 self.run_work(*ring);
                 self.flush(*ring);
             }
+            Step::Setup(asked) => self.try_setup(asked),
             Step::Register { ring, what } => self.register(*ring, what),
             Step::Drain { socket, .. } => self.peer_reads(*socket),
             Step::Ack { socket, amount } => {

@@ -10,10 +10,10 @@ use uringspec_model::cqe::Cqe;
 use uringspec_model::profile::Profile;
 use uringspec_model::sqe::Sqe;
 
+use super::encoded::{decode, encode};
 use super::kernel::{Kernel, SocketTraits};
 use super::own_ring::{reset, traits_of};
 use super::sender::Sender;
-use super::encoded::{decode, encode};
 
 /// Stands for the caller's ring.
 pub struct Guest {

@@ -11,10 +11,10 @@ use uringspec_model::cqe::Cqe;
 use uringspec_model::profile::Profile;
 use uringspec_model::sqe::Sqe;
 
+use super::encoded::{decode, encode};
 use super::kernel::{Kernel, SocketTraits, UDP4_BYTES_MAX, UDP6_BYTES_MAX};
 use super::sender::Sender;
 use crate::probe;
-use super::encoded::{decode, encode};
 
 /// `IORING_ENTER_GETEVENTS`: also lets deferred work run.
 const ENTER_GETEVENTS: u32 = 1;

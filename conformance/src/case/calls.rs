@@ -1,0 +1,54 @@
+//! Calls that make a ring, or change a table of one, as data.
+
+use super::text::At;
+use super::{Name, Returns, Ring};
+
+/// A ring that is made and closed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// What is asked for; it has no name.
+    pub ring: Ring,
+    /// What the call returns; absent: zero, for the descriptor.
+    pub returns: Option<Returns>,
+}
+
+/// One call that changes a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// The ring, where there are several.
+    pub ring: Option<Name>,
+    /// What is asked.
+    pub what: Table,
+    /// What the call returns; absent: zero, and for an update the number of its slots.
+    pub returns: Option<Returns>,
+}
+
+/// What is asked of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// `register 0=K`: a table of buffers; indices that are left out are empty.
+    Buffers(Vec<Slot>),
+    /// `register sparse=4`: a table of empty slots.
+    Sparse(u32),
+    /// `update 2=K 3=empty`: slots that follow one another.
+    Update(Vec<Slot>),
+    /// `register files 0=A`: a table of sockets.
+    Files(Vec<Slot>),
+    /// `unregister`.
+    NoBuffers,
+    /// `unregister files`.
+    NoFiles,
+}
+
+/// One slot of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The index in the table.
+    pub index: u32,
+    /// The buffer, or the socket; absent: empty.
+    pub name: Option<Name>,
+    /// The part of the buffer; absent: all.
+    pub range: Option<(u64, u64)>,
+    /// Where it stands.
+    pub at: At,
+}
