@@ -271,6 +271,7 @@ fn register(program: &Program, names: &Names, what: &Register) -> (&'static str,
         Register::UpdateBuffers { offset, iovecs } => ("update", slots(*offset as usize, iovecs)),
         Register::UnregisterBuffers => ("unregister", String::new()),
         Register::UnregisterFiles => ("unregister", "files".into()),
+        Register::Enable => ("register", "enable".into()),
         Register::Files(files) => {
             let name = |socket: &Option<u16>| match socket {
                 Some(index) => names.socket_name(SocketId(*index), End::Near).unwrap_or("?"),

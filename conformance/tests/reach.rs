@@ -46,6 +46,7 @@ const OUT_OF_REACH: &[(Rule, &str)] = &[
     (Rule::StreamSentAgain, TAPPED),
     (Rule::ZcTapCopies, TAPPED),
     (Rule::ZcSentAgainIsMemory, TAPPED),
+    (Rule::RingDisabledRefuses, "a ring that is not enabled does nothing, so random programs have none"),
     (Rule::MemlockRings, "it is part of what the other rules of locked memory count"),
 ];
 const TAPPED: &str = "a tap may miss something where much is sent, so random programs have none";

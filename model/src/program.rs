@@ -339,6 +339,8 @@ pub enum Register {
     Files(Vec<Option<u16>>),
     /// `IORING_UNREGISTER_FILES`.
     UnregisterFiles,
+    /// `IORING_REGISTER_ENABLE_RINGS`.
+    Enable,
 }
 
 /// A `struct iovec`.

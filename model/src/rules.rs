@@ -88,6 +88,13 @@ rules! {
     /// An enter with GETEVENTS moves what waits outside the queue into it as far as there is room; a call without it moves nothing.
     RingEnterFlushes = "ring.enter-flushes", Kernel("io_uring/io_uring.c", "__io_cqring_overflow_flush", "6.18");
 
+    /// With SUBMIT_ALL a batch goes on behind an entry that is refused while it is prepared.
+    RingSubmitAllGoesOn = "ring.submit-all-goes-on", Man("io_uring_setup.2", "IORING_SETUP_SUBMIT_ALL");
+    /// Enter on a ring that is not enabled yet is EBADFD and consumes nothing.
+    RingDisabledRefuses = "ring.disabled-refuses", Man("io_uring_enter.2", "ERRORS");
+    /// A ring that was made with R_DISABLED is enabled once, and any other call to do so is EBADFD.
+    RingEnableOnce = "ring.enable-once", Man("io_uring_register.2", "IORING_REGISTER_ENABLE_RINGS");
+
     /// A setup flag that the kernel does not know is EINVAL.
     SetupFlagsKnown = "ring.setup-flags-known", Kernel("io_uring/io_uring.c", "io_uring_sanitise_params", "6.18");
     /// A ring has at least one entry and at most 32768, else its setup is EINVAL; CLAMP takes the most for more.

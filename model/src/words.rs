@@ -120,6 +120,7 @@ pub fn step(program: &Program, step: &Step) -> String {
         Step::Register { what: Register::UnregisterBuffers, .. } => "unregister buffers".into(),
         Step::Register { what: Register::Files(files), .. } => format!("register {} files", files.len()),
         Step::Register { what: Register::UnregisterFiles, .. } => "unregister files".into(),
+        Step::Register { what: Register::Enable, .. } => "register enable".into(),
         Step::Drain { socket: s, amount: Amount::Everything } => format!("drain {} all", socket(*s)),
         Step::Drain { socket: s, amount: Amount::Bytes(n) } => format!("drain {} {n}", socket(*s)),
         Step::Ack { socket: s, amount: Amount::Everything } => format!("ack {} all", socket(*s)),

@@ -20,6 +20,10 @@ use crate::shared_ring::{Completions, Orders, Submissions};
 const OFF_RINGS: libc::off_t = 0;
 /// `IORING_OFF_SQES`.
 const OFF_ENTRIES: libc::off_t = 0x1000_0000;
+/// `IORING_REGISTER_IOWQ_MAX_WORKERS`.
+const IORING_REGISTER_IOWQ_MAX_WORKERS: libc::c_uint = 19;
+/// As many as a program has requests that wait.
+const THREADS: u32 = 256;
 /// `IORING_FEAT_SINGLE_MMAP`, which kernels have since 5.4.
 const FEATURE_SINGLE_MMAP: u32 = 1;
 
@@ -266,6 +270,19 @@ impl RawRing {
             libc::syscall(libc::SYS_io_uring_register, self.fd.as_raw_fd(), operation, argument, count)
         };
         sys_result(returned)
+    }
+}
+
+/// Lets the kernel have more threads for the requests of this one. They are as many as the first ring has entries
+/// if nobody says otherwise, and a request for which there is none waits for one that may itself wait for ever.
+/// Before 5.15 nobody can.
+pub(crate) fn ask_for_threads() {
+    let mut counts = [THREADS, 0];
+    if let Ok(ring) = RawRing::new(&RingSetup { entries: 1, ..RingSetup::default() }) {
+        // SAFETY: the operation reads and writes two numbers, for which there is room.
+        unsafe {
+            ring.register(IORING_REGISTER_IOWQ_MAX_WORKERS, counts.as_mut_ptr().cast_const().cast(), 2)
+        };
     }
 }
 

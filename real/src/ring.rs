@@ -219,6 +219,12 @@ impl Ring {
         unsafe { self.raw.register(IORING_UNREGISTER_FILES, null(), 0) }
     }
 
+    /// Enables a ring that was made disabled: zero, or a negated errno.
+    pub(crate) fn enable(&mut self) -> i64 {
+        // SAFETY: the operation takes no argument.
+        unsafe { self.raw.register(IORING_REGISTER_ENABLE_RINGS, null(), 0) }
+    }
+
     /// Unregisters buffers: zero, or a negated errno.
     pub(crate) fn unregister_buffers(&mut self) -> i64 {
         // SAFETY: the operation takes no argument.
@@ -271,6 +277,7 @@ const IORING_REGISTER_BUFFERS: libc::c_uint = 0;
 const IORING_UNREGISTER_BUFFERS: libc::c_uint = 1;
 const IORING_REGISTER_FILES: libc::c_uint = 2;
 const IORING_UNREGISTER_FILES: libc::c_uint = 3;
+const IORING_REGISTER_ENABLE_RINGS: libc::c_uint = 12;
 const IORING_REGISTER_BUFFERS2: libc::c_uint = 15;
 const IORING_REGISTER_BUFFERS_UPDATE: libc::c_uint = 16;
 const IORING_REGISTER_SYNC_CANCEL: libc::c_uint = 24;

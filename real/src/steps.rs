@@ -204,6 +204,7 @@ impl<'a, O: Observer> Scene<'a, O> {
                 }
                 returned
             }
+            Register::Enable => ring.enable(),
             Register::UnregisterFiles => {
                 // Nothing of ours may keep open what the table kept open.
                 let files = std::mem::take(&mut self.files[at]);

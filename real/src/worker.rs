@@ -14,7 +14,7 @@ use crate::admit::Ground;
 use crate::limits::{Credentials, die_with_parent};
 use crate::skip::Skip;
 use crate::stage::{Observer, Stage, Stopped};
-use crate::{namespace, probe, sys};
+use crate::{namespace, probe, raw_ring, sys};
 
 /// The environment variable with the patience of a step, in milliseconds.
 pub(crate) const STEP_PATIENCE_VARIABLE: &str = "URINGSPEC_STEP_PATIENCE_MS";
@@ -76,6 +76,7 @@ fn prepare() -> Result<Stage, Skip> {
     // SAFETY: the call takes no pointers. Huge pages would make fragments of a send a matter of luck.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
     raise_descriptor_limit();
+    raw_ring::ask_for_threads();
     let credentials = Credentials::read();
     let network = namespace::enter()?;
     die_with_parent();

@@ -38,6 +38,8 @@ pub enum Table {
     NoBuffers,
     /// `unregister files`.
     NoFiles,
+    /// `register enable`: no table, but the ring itself.
+    Enable,
 }
 
 /// One slot of a table.

@@ -295,11 +295,17 @@ fn ring_name(i: &mut Input<'_>) -> Result<Option<Name>, Refusal> {
 /// A `register` or `update` line behind its keyword.
 fn register(i: &mut Input<'_>, update: bool) -> Result<Step, Refusal> {
     let files = !update && eat_word(i, "files");
-    let named =
-        !files && !token::at_end(i) && !token::peek_word(i).contains('=') && token::peek_word(i) != "returns";
+    let next = token::peek_word(i);
+    let named = !files
+        && !token::at_end(i)
+        && !next.contains('=')
+        && next != "returns"
+        && (update || next != "enable");
     let ring = if named { ring_name(i)? } else { None };
     let files = files || !update && eat_word(i, "files");
-    let what = if !update && !files && token::eat_key(i, "sparse") {
+    let what = if !update && !files && eat_word(i, "enable") {
+        Table::Enable
+    } else if !update && !files && token::eat_key(i, "sparse") {
         Table::Sparse(number(i, "a number of slots", u32::MAX.into())? as u32)
     } else {
         let slots = slots(i, !files)?;

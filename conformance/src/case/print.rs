@@ -233,7 +233,7 @@ pub fn step_words(step: &Step) -> String {
         Step::Cork(socket, false) => format!("{:<10} {}", "uncork", socket.text),
         Step::Register(Register { ring, what, returns }) => {
             let keyword = match what {
-                Table::Buffers(_) | Table::Sparse(_) | Table::Files(_) => "register",
+                Table::Buffers(_) | Table::Sparse(_) | Table::Files(_) | Table::Enable => "register",
                 Table::Update(_) => "update",
                 Table::NoBuffers | Table::NoFiles => "unregister",
             };
@@ -243,6 +243,9 @@ pub fn step_words(step: &Step) -> String {
             }
             if let Table::Buffers(slots) | Table::Update(slots) | Table::Files(slots) = what {
                 words.extend(slots.iter().map(|slot| format!(" {}", slot_words(slot))));
+            }
+            if *what == Table::Enable {
+                words.push_str(" enable");
             }
             if let Table::Sparse(slots) = what {
                 let _ = write!(words, " sparse={slots}");

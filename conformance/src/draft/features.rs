@@ -91,6 +91,8 @@ bitflags! {
         const REPAIR_TCP = 1 << 39;
         /// Rings that are made and closed again, most of them refused.
         const SETUP = 1 << 40;
+        /// Rings with `SUBMIT_ALL`.
+        const SUBMIT_ALL = 1 << 41;
 
         /// Sends on the far end of a socket.
         const FAR = 1 << 48;

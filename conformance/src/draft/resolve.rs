@@ -215,6 +215,9 @@ impl Resolver<'_> {
                 let amount = readable * (1 + u64::from(draft.amount)) / 256;
                 self.drain(socket, Amount::Bytes(amount));
             }
+            Kind::Setup if has(Features::SETUP) && draft.amount >= 240 => {
+                self.steps.push(Step::Register { ring: RingId(ring as u8), what: Register::Enable });
+            }
             Kind::Setup if has(Features::SETUP) => {
                 self.steps.push(Step::Setup(setup::attempt(draft.target, draft.amount)));
             }

@@ -32,11 +32,10 @@ pub(super) fn rings(draft: &Draft, features: Features) -> Vec<RingSetup> {
     (0..count)
         .map(|index| {
             let defers = features.contains(Features::DEFER) && draft.rings >> (2 + index) & 1 != 0;
-            RingSetup {
-                entries,
-                cq_entries: overflows.then_some(SQ_ENTRIES_FEW),
-                flags: if defers { setup::SINGLE_ISSUER | setup::DEFER_TASKRUN } else { 0 },
-            }
+            let submits_all = features.contains(Features::SUBMIT_ALL) && draft.entries & 0x30 == 0x10;
+            let mut flags = if defers { setup::SINGLE_ISSUER | setup::DEFER_TASKRUN } else { 0 };
+            flags |= if submits_all { setup::SUBMIT_ALL } else { 0 };
+            RingSetup { entries, cq_entries: overflows.then_some(SQ_ENTRIES_FEW), flags }
         })
         .collect()
 }

@@ -291,6 +291,7 @@ fn register(number: usize, ring: u8, what: &Register) -> String {
             )
         }
         Register::UnregisterFiles => format!("    reg({ring}, 3, NULL, 0);"),
+        Register::Enable => format!("    reg({ring}, 12, NULL, 0);"),
     }
 }
 

@@ -256,6 +256,7 @@ fn table(program: &Program, names: &Names, what: &Call) -> Result<Table, NoCase>
         Call::UpdateBuffers { offset, iovecs } => Table::Update(slots(*offset, iovecs)?),
         Call::UnregisterBuffers => Table::NoBuffers,
         Call::UnregisterFiles => Table::NoFiles,
+        Call::Enable => Table::Enable,
         Call::Files(files) => {
             let name = |index: u16| names.socket_name(SocketId(index), End::Near).map(named);
             let slot = |(index, file): (u32, &Option<u16>)| Slot {

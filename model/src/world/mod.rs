@@ -165,6 +165,10 @@ pub(crate) struct Ring {
     pub(crate) left: VecDeque<Sqe>,
     /// Deferred work runs only in an enter that waits for completions.
     pub(crate) defers: bool,
+    /// A batch goes on behind an entry that is refused.
+    pub(crate) submits_all: bool,
+    /// It was not enabled yet.
+    pub(crate) is_disabled: bool,
     pub(crate) sq_entries: usize,
     /// The completions.
     pub(crate) queue: queue::Queue,
@@ -283,6 +287,8 @@ impl<'a> World<'a> {
             let sq_entries = setup.entries.clamp(1, 32768).next_power_of_two() as usize;
             Ring {
                 defers: setup.flags & crate::abi::setup::DEFER_TASKRUN != 0,
+                submits_all: setup.flags & crate::abi::setup::SUBMIT_ALL != 0,
+                is_disabled: setup.flags & crate::abi::setup::R_DISABLED != 0,
                 sq_entries,
                 queue: queue::Queue::new(setup.cq_entries, sq_entries),
                 ..Ring::default()

@@ -74,6 +74,14 @@ impl World<'_> {
                 let result = if had { Ok(0) } else { Err((Errno(errno::ENXIO), Rule::FilesRegisterOnce)) };
                 (result, Rule::FilesRegisterOnce)
             }
+            Register::Enable => {
+                let state = &mut self.state.rings[usize::from(ring.0)];
+                let result = match std::mem::take(&mut state.is_disabled) {
+                    true => Ok(0),
+                    false => Err((Errno(errno::EBADFD), Rule::RingEnableOnce)),
+                };
+                (result, Rule::RingEnableOnce)
+            }
             Register::Buffers(_) => (self.change_buffers(ring, what), Rule::BufEntryValid),
             Register::SparseBuffers(_) => (self.change_buffers(ring, what), Rule::BufTableSize),
             Register::UpdateBuffers { .. } => (self.change_buffers(ring, what), Rule::BufUpdateCounts),
@@ -214,7 +222,7 @@ fn change(table: &mut Buffers, what: &Register, space: Space<'_>, budget: Budget
         Register::Buffers(iovecs) => table.register(iovecs, space, budget).map(|()| 0),
         Register::SparseBuffers(count) => table.register_sparse(*count).map(|()| 0),
         Register::UpdateBuffers { offset, iovecs } => table.update(*offset, iovecs, space, budget),
-        Register::UnregisterBuffers | Register::Files(_) | Register::UnregisterFiles => {
+        Register::UnregisterBuffers | Register::Files(_) | Register::UnregisterFiles | Register::Enable => {
             table.unregister().map(|()| 0)
         }
     }

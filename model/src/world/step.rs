@@ -46,6 +46,12 @@ impl World<'_> {
                 if state.left.len() > state.sq_entries {
                     return self.give_up("more entries than the submission queue holds");
                 }
+                if state.is_disabled {
+                    let refused = -i64::from(errno::EBADFD);
+                    (self.state.returns, self.state.returns_rule) =
+                        (Some(refused), Rule::RingDisabledRefuses);
+                    return;
+                }
                 self.state.returns_rule = Rule::RingSubmitCount;
                 let consumed = self.submit(*ring, sqes.len());
                 self.state.returns = Some(consumed as i64);
@@ -63,6 +69,9 @@ impl World<'_> {
                 }
             }
             Step::Fence { ring } => {
+                if self.ring_mut(*ring).is_some_and(|ring| ring.is_disabled) {
+                    return self.give_up("a fence on a ring that was not enabled");
+                }
                 while self.ring_mut(*ring).is_some_and(|r| !r.left.is_empty()) {
                     self.submit(*ring, usize::MAX);
                 }

@@ -55,7 +55,9 @@ impl World<'_> {
                     self.try_head(id);
                 }
             }
-            if refused && !sqe.links() {
+            if refused && !sqe.links() && self.state.rings[index].submits_all {
+                self.state.returns_rule = Rule::RingSubmitAllGoesOn;
+            } else if refused && !sqe.links() {
                 self.state.returns_rule = Rule::RingPrepFailureStops;
                 if !self.has_fault(Fault::BatchGoesOn) {
                     break;
