@@ -385,3 +385,33 @@ fn a_setup_has_no_name_and_returns_once() {
     "#]],
     );
 }
+
+#[test]
+fn a_ring_is_enabled_without_a_table() {
+    check(
+        "register enable 0=K",
+        &expect![[r#"
+         x nothing more is expected here
+          ,-[bad.case:4:17]
+        3 | buffer K 4096
+        4 | register enable 0=K
+          :                 ^|^
+          :                  `-- not accepted here
+          `----
+         help: expected the end of the line
+    "#]],
+    );
+    check(
+        "update enable",
+        &expect![[r#"
+         x there is no ring `enable`
+          ,-[bad.case:4:8]
+        3 | buffer K 4096
+        4 | update enable
+          :        ^^^|^^
+          :           `-- not accepted here
+          `----
+         help: expected a ring with a name
+    "#]],
+    );
+}
