@@ -6,8 +6,8 @@
 use uringspec_model::abi::{msg, send_flag, sqe_flag};
 use uringspec_model::memory::RegionId;
 use uringspec_model::program::{
-    Amount, Lane, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup, SocketState, Step,
-    Until, Want,
+    Amount, Lane, Limits, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup,
+    SocketState, Step, Until, Want,
 };
 use uringspec_model::sqe::Sqe;
 
@@ -141,8 +141,12 @@ pub(super) fn resolve(draft: &Draft, features: Features) -> Program {
         resolver.step(step);
     }
     resolver.end();
-    let Resolver { memory, steps, .. } = resolver;
+    let Resolver { memory, mut steps, .. } = resolver;
     let limits = setup::limits(draft, features);
+    if limits != Limits::default() {
+        // nothing is said of a ring for which there may be no memory
+        steps.retain(|step| !matches!(step, Step::Setup(_)));
+    }
     Program { limits, rings, sockets, regions: memory.finish(), steps }
 }
 
