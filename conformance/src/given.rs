@@ -106,7 +106,7 @@ pub fn lowered(program: Program) -> Lowered {
         Step::Register { what: Register::UpdateBuffers { iovecs, .. }, .. } => {
             Some(Expected::Returned(iovecs.len() as i64))
         }
-        Step::Register { .. } | Step::Setup(_) => Some(Expected::Returned(0)),
+        Step::Register { .. } | Step::Setup(_) | Step::EnterElsewhere { .. } => Some(Expected::Returned(0)),
         Step::Reap { .. } | Step::Peek { .. } => Some(Expected::Completions(nothing.clone())),
         Step::Drain { amount: Amount::Everything | Amount::Bytes(_), .. } => {
             Some(Expected::Arrivals(Vec::new()))

@@ -240,7 +240,7 @@ fn rows(program: &Program, names: &Names, trace: &Trace) -> Vec<Row> {
     let plain = |row: &Row| {
         let sqes = match program.steps.get(row.step as usize) {
             Some(Step::Submit { sqes, .. }) => sqes.len() as i64,
-            Some(Step::Register { .. } | Step::Setup(_)) => 0,
+            Some(Step::Register { .. } | Step::Setup(_) | Step::EnterElsewhere { .. }) => 0,
             _ => return false,
         };
         let what = row.seen.and_then(|n| trace.seen.get(n)).map(|s| &s.what);

@@ -96,6 +96,7 @@ fn drop_ends(best: &mut Program, holds: Holds<'_>) {
         | Step::Reap { ring, .. }
         | Step::Register { ring, .. }
         | Step::Peek { ring }
+        | Step::EnterElsewhere { ring }
         | Step::Fence { ring } => *ring == id,
         _ => false,
     };

@@ -247,6 +247,7 @@ pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str,
         Step::Rewrite { region: id } => one("rewrite", region(id)),
         Step::Fence { .. } => one("fence", String::new()),
         Step::Settle => one("settle", String::new()),
+        Step::EnterElsewhere { .. } => one("elsewhere", String::new()),
         Step::Setup(asked) => one("setup", ring_fields(&ring_of(asked)).trim_start().to_string()),
     }
 }

@@ -415,3 +415,9 @@ fn a_ring_is_enabled_without_a_table() {
     "#]],
     );
 }
+
+#[test]
+fn another_thread_submits_nothing_of_its_own() {
+    check("elsewhere Q", &expect![[""]]);
+    check("elsewhere returns", &expect![[""]]);
+}

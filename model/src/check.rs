@@ -163,9 +163,10 @@ impl<'a> Judge<'a> {
         let partial = self.notes.as_ref().is_some_and(|notes| notes.record == Record::Partial);
         partial
             && match step {
-                Step::Submit { .. } | Step::Register { .. } | Step::Setup(_) => {
-                    self.world().owed_return().is_some()
-                }
+                Step::Submit { .. }
+                | Step::Register { .. }
+                | Step::Setup(_)
+                | Step::EnterElsewhere { .. } => self.world().owed_return().is_some(),
                 Step::Drain { .. } => !self.observed,
                 _ => false,
             }

@@ -208,6 +208,11 @@ pub enum Step {
         /// The ring.
         ring: RingId,
     },
+    /// Another thread enters the ring to submit an entry, though there is none.
+    EnterElsewhere {
+        /// The ring.
+        ring: RingId,
+    },
     /// One `io_uring_setup`; the ring that it makes is closed again at once.
     Setup(RingSetup),
     /// One `io_uring_register`.

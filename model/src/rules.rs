@@ -92,6 +92,8 @@ rules! {
     RingSubmitAllGoesOn = "ring.submit-all-goes-on", Man("io_uring_setup.2", "IORING_SETUP_SUBMIT_ALL");
     /// Enter on a ring that is not enabled yet is EBADFD and consumes nothing.
     RingDisabledRefuses = "ring.disabled-refuses", Man("io_uring_enter.2", "ERRORS");
+    /// A ring with SINGLE_ISSUER is submitted to by the thread that made it; by any other it is EEXIST.
+    RingSingleIssuer = "ring.single-issuer", Man("io_uring_setup.2", "IORING_SETUP_SINGLE_ISSUER");
     /// A ring that was made with R_DISABLED is enabled once, and any other call to do so is EBADFD.
     RingEnableOnce = "ring.enable-once", Man("io_uring_register.2", "IORING_REGISTER_ENABLE_RINGS");
 

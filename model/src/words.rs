@@ -137,6 +137,7 @@ pub fn step(program: &Program, step: &Step) -> String {
         }
         Step::Fence { .. } => "fence".into(),
         Step::Settle => "settle".into(),
+        Step::EnterElsewhere { .. } => "enter in another thread".into(),
         Step::Setup(RingSetup { entries, cq_entries, flags }) => {
             let cq = cq_entries.map_or(String::new(), |cq| format!(" cq={cq}"));
             format!("setup entries={entries}{cq} flags={}", flag_names(setup::NAMES, *flags))

@@ -149,6 +149,7 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
         | Step::Reap { ring, .. }
         | Step::Register { ring, .. }
         | Step::Peek { ring }
+        | Step::EnterElsewhere { ring }
         | Step::Fence { ring } => (Some(ring), None),
         Step::Drain { socket, .. }
         | Step::Ack { socket, .. }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 
@@ -236,6 +236,11 @@ impl RawRing {
         self.submissions().flags()
     }
 
+    /// The descriptor.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// `io_uring_enter`: its return value, or a negated errno.
     ///
     /// # Safety
@@ -248,11 +253,8 @@ impl RawRing {
         argument: *const libc::c_void,
         bytes: usize,
     ) -> i64 {
-        let fd = self.fd.as_raw_fd();
-        // SAFETY: the argument is the caller's promise; entries are covered where they are pushed.
-        let returned =
-            unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, to_submit, wanted, flags, argument, bytes) };
-        sys_result(returned)
+        // SAFETY: the caller's promise.
+        unsafe { enter(self.fd(), to_submit, wanted, flags, argument, bytes) }
     }
 
     /// `io_uring_register`: its return value, or a negated errno.
@@ -284,6 +286,25 @@ pub(crate) fn ask_for_threads() {
             ring.register(IORING_REGISTER_IOWQ_MAX_WORKERS, counts.as_mut_ptr().cast_const().cast(), 2)
         };
     }
+}
+
+/// `io_uring_enter` on a ring of which only the descriptor is at hand.
+///
+/// # Safety
+/// As `RawRing::enter`.
+pub(crate) unsafe fn enter(
+    ring: BorrowedFd<'_>,
+    to_submit: u32,
+    wanted: u32,
+    flags: u32,
+    argument: *const libc::c_void,
+    bytes: usize,
+) -> i64 {
+    let fd = ring.as_raw_fd();
+    // SAFETY: the argument is the caller's promise; entries are covered where they are pushed.
+    let returned =
+        unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, to_submit, wanted, flags, argument, bytes) };
+    sys_result(returned)
 }
 
 /// `io_uring_setup`.

@@ -11,7 +11,7 @@ use uringspec_model::cqe::Cqe;
 use uringspec_model::program::{Iovec, RingSetup};
 use uringspec_model::sqe::Sqe;
 
-use crate::raw_ring::RawRing;
+use crate::raw_ring::{self, RawRing};
 use crate::shared_ring::SQ_CQ_OVERFLOW;
 use crate::sys;
 use crate::tally::Tally;
@@ -245,6 +245,16 @@ impl Ring {
         if self.has_buffers {
             self.unregister_buffers();
         }
+    }
+
+    /// Enters in another thread, as if there were an entry.
+    pub(crate) fn enter_elsewhere(&self) -> i64 {
+        let fd = self.raw.fd();
+        let enter = || {
+            // SAFETY: the call takes no pointers, and there is no entry.
+            unsafe { raw_ring::enter(fd, 1, 0, 0, null(), 0) }
+        };
+        std::thread::scope(|scope| scope.spawn(enter).join().expect("the call does not panic"))
     }
 
     fn enter(&self, to_submit: u32, wanted: u32, flags: u32, patience: Option<Duration>) -> i64 {

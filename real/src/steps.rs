@@ -130,6 +130,10 @@ impl<'a, O: Observer> Scene<'a, O> {
                 self.see(What::Overflow { ring: *ring, set });
                 self.with_ring(*ring, |ring, see| ring.peek(see));
             }
+            Step::EnterElsewhere { ring } => {
+                let returned = self.rings[usize::from(ring.0)].enter_elsewhere();
+                self.see(What::Returned(returned));
+            }
             Step::Setup(asked) => {
                 let returned = make_and_close(asked);
                 self.see(What::Returned(returned));

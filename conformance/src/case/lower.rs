@@ -134,6 +134,11 @@ impl<'a> Lowering<'a> {
             }
             Step::Fence(ring) => (Do::Fence { ring: self.out.names.ring(ring.as_ref())? }, None),
             Step::Settle => (Do::Settle, None),
+            Step::Elsewhere(ring, returns) => {
+                let ring = self.out.names.ring(ring.as_ref())?;
+                let returned = returns.map_or(0, |returns| returns.0);
+                (Do::EnterElsewhere { ring }, Some(Expected::Returned(returned)))
+            }
             Step::Setup(Setup { ring, returns }) => {
                 let Ring { entries, cq_entries, flags, .. } = *ring;
                 let asked = RingSetup { entries, cq_entries, flags };

@@ -186,6 +186,8 @@ pub enum Step {
     Cork(Name, bool),
     /// `register`, `update` and `unregister`: a table of the ring changes.
     Register(Register),
+    /// `elsewhere`: another thread enters the ring, and what the call returns.
+    Elsewhere(Option<Name>, Option<Returns>),
     /// `setup`: a ring is made and closed again.
     Setup(Setup),
     /// `lent`: whose the buffer is.

@@ -49,6 +49,7 @@ enum Keyword {
     Update,
     Unregister,
     Setup,
+    Elsewhere,
     Lent,
     Seen,
     Unseen,
@@ -86,6 +87,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("update", Keyword::Update),
     ("unregister", Keyword::Unregister),
     ("setup", Keyword::Setup),
+    ("elsewhere", Keyword::Elsewhere),
     ("lent", Keyword::Lent),
     ("seen", Keyword::Seen),
     ("unseen", Keyword::Unseen),
@@ -236,6 +238,10 @@ fn step(i: &mut Input<'_>, lines: &mut Lines<'_>, word: Keyword) -> Result<Step,
         Keyword::Register => register(i, false)?,
         Keyword::Update => register(i, true)?,
         Keyword::Unregister => unregister(i)?,
+        Keyword::Elsewhere => {
+            let ring = if token::peek_word(i) == "returns" { None } else { ring_name(i)? };
+            Step::Elsewhere(ring, trailing_returns(i)?)
+        }
         Keyword::Setup => {
             let ring = parse_setup::ring_fields(i, "setup", &["entries=", "cq=", "flags=", "returns"])?;
             Step::Setup(Setup { ring, returns: trailing_returns(i)? })

@@ -252,6 +252,7 @@ pub fn step_words(step: &Step) -> String {
             }
             (words + &trailing(*returns)).trim_end().to_string()
         }
+        Step::Elsewhere(ring, returns) => format!("{:<10}", named("elsewhere", ring)) + &trailing(*returns),
         Step::Setup(Setup { ring, returns }) => {
             format!("{:<10}{}{}", "setup", ring_fields(ring), trailing(*returns))
         }

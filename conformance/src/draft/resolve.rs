@@ -222,6 +222,9 @@ impl Resolver<'_> {
             Kind::Setup if has(Features::SETUP) && draft.amount >= 240 => {
                 self.steps.push(Step::Register { ring: RingId(ring as u8), what: Register::Enable });
             }
+            Kind::Setup if has(Features::SETUP) && draft.amount >= 224 && self.rings[ring].left == 0 => {
+                self.steps.push(Step::EnterElsewhere { ring: RingId(ring as u8) });
+            }
             Kind::Setup if has(Features::SETUP) => {
                 self.steps.push(Step::Setup(setup::attempt(draft.target, draft.amount)));
             }

@@ -228,6 +228,7 @@ fn steps(text: &mut String, lowered: &Lowered, number: usize, what: &Step) {
             writeln!(text, "    fence({}, {}ull);", ring.0, fence(&lowered.program, ring.0))
         }
         Step::Settle => writeln!(text, "    settle();"),
+        Step::EnterElsewhere { ring } => writeln!(text, "    enter_elsewhere({});", ring.0),
         Step::Setup(asked) => {
             let (entries, cq_entries) = (asked.entries, asked.cq_entries.unwrap_or(0));
             writeln!(text, "    try_setup({entries}u, {cq_entries}u, {:#x});", asked.all_flags())

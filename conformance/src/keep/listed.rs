@@ -39,6 +39,7 @@ pub(super) fn fill(case: &mut Case, lowered: &Lowered, traces: &[Trace]) -> Resu
                 };
                 register.returns = returns(&outcomes, at, usual)?;
             }
+            Step::Elsewhere(_, listed) => *listed = returns(&outcomes, at, 0)?,
             Step::Setup(setup) => setup.returns = returns(&outcomes, at, 0)?,
             Step::Expect(expect) => {
                 if expect.peek.is_some() {

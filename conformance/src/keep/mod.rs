@@ -230,6 +230,7 @@ fn step(program: &Program, names: &Names, step: &Do) -> Result<Step, NoCase> {
         },
         Do::Fence { ring: id } => Step::Fence(ring(id)),
         Do::Settle => Step::Settle,
+        Do::EnterElsewhere { ring: id } => Step::Elsewhere(ring(id), None),
         Do::Setup(asked) => Step::Setup(Setup { ring: words::ring_of(asked), returns: None }),
         Do::Ack { socket, amount: Amount::Bytes(bytes) } => Step::Ack(end(socket, End::Far), Some(*bytes)),
         Do::Ack { socket, amount: Amount::Everything } => Step::Ack(end(socket, End::Far), None),

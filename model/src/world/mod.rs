@@ -167,6 +167,8 @@ pub(crate) struct Ring {
     pub(crate) defers: bool,
     /// A batch goes on behind an entry that is refused.
     pub(crate) submits_all: bool,
+    /// Only one thread may submit.
+    pub(crate) has_single_issuer: bool,
     /// It was not enabled yet.
     pub(crate) is_disabled: bool,
     pub(crate) sq_entries: usize,
@@ -288,6 +290,7 @@ impl<'a> World<'a> {
             Ring {
                 defers: setup.flags & crate::abi::setup::DEFER_TASKRUN != 0,
                 submits_all: setup.flags & crate::abi::setup::SUBMIT_ALL != 0,
+                has_single_issuer: setup.flags & crate::abi::setup::SINGLE_ISSUER != 0,
                 is_disabled: setup.flags & crate::abi::setup::R_DISABLED != 0,
                 sq_entries,
                 queue: queue::Queue::new(setup.cq_entries, sq_entries),

@@ -82,6 +82,18 @@ impl World<'_> {
                 self.flush(*ring);
             }
             Step::Setup(asked) => self.try_setup(asked),
+            Step::EnterElsewhere { ring } => {
+                let Some(state) = self.ring_mut(*ring) else { return };
+                if !state.has_single_issuer && !state.left.is_empty() {
+                    return self.give_up("entries that another thread submits");
+                }
+                let (returned, rule) = match (state.is_disabled, state.has_single_issuer) {
+                    (true, _) => (-i64::from(errno::EBADFD), Rule::RingDisabledRefuses),
+                    (false, true) => (-i64::from(errno::EEXIST), Rule::RingSingleIssuer),
+                    (false, false) => (0, Rule::RingSubmitCount),
+                };
+                (self.state.returns, self.state.returns_rule) = (Some(returned), rule);
+            }
             Step::Register { ring, what } => self.register(*ring, what),
             Step::Drain { socket, .. } => self.peer_reads(*socket),
             Step::Ack { socket, amount } => {
