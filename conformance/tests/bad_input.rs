@@ -25,8 +25,8 @@ fn a_keyword_position_lists_the_keywords() {
               `----
              help: expected one of: rules, deviation, thread, needs, via, rings, limits, ring, socket,
                    buffer, submit, expect, peek, received, drain, ack, window, miss, resent, fence, settle,
-                   rewrite, reset, close, shutdown, cork, uncork, register, update, unregister, setup, lent,
-                   seen, unseen
+                   rewrite, reset, close, shutdown, cork, uncork, register, update, unregister, setup,
+                   elsewhere, lent, seen, unseen
         "#]],
     );
 }

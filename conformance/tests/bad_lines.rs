@@ -418,6 +418,31 @@ fn a_ring_is_enabled_without_a_table() {
 
 #[test]
 fn another_thread_submits_nothing_of_its_own() {
-    check("elsewhere Q", &expect![[""]]);
-    check("elsewhere returns", &expect![[""]]);
+    check(
+        "elsewhere Q",
+        &expect![[r#"
+         x there is no ring `Q`
+          ,-[bad.case:4:11]
+        3 | buffer K 4096
+        4 | elsewhere Q
+          :           |
+          :           `-- not accepted here
+          `----
+         help: expected a ring with a name
+    "#]],
+    );
+    check(
+        "elsewhere returns",
+        &expect![[r#"
+         x the end of the line is no a count or an errno such as -EINVAL
+          ,-[bad.case:4:18]
+        3 | buffer K 4096
+        4 | elsewhere returns
+          :                  ^
+          :                  `-- not accepted here
+          `----
+         help: expected a count or an errno such as -EINVAL: a number up to 4294967295, in digits or as
+               0x and hexadecimal digits
+    "#]],
+    );
 }
