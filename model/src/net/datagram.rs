@@ -189,7 +189,9 @@ impl Datagrams {
 
     /// The datagrams that the peer may read next.
     pub fn front(&self) -> impl Iterator<Item = (usize, &Datagram)> {
-        self.queue.iter().enumerate().filter(|(index, datagram)| {
+        // of a port that is closed nobody reads
+        let read = if self.is_refused { &[][..] } else { &self.queue };
+        read.iter().enumerate().filter(|(index, datagram)| {
             self.queue[..*index].iter().all(|before| before.unsure || datagram.may_overtake(before))
         })
     }

@@ -185,7 +185,8 @@ impl World<'_> {
     pub(super) fn may_have_found(&self, id: RequestId) -> bool {
         let target =
             self.state.requests.iter().find(|(_, r)| r.canceller == Some(id) && r.phase != Phase::Done);
-        let Some((target, request)) = target.filter(|_| self.request(id).cancels.is_none()) else {
+        let (cancels, only) = (self.request(id).cancels, self.request(id).only_target);
+        let Some((target, request)) = target.filter(|(t, _)| cancels.is_none() || only == Some(**t)) else {
             return true;
         };
         let read = request.socket.and_then(|s| self.stream(s)?.writer(*target)).map_or(0, |w| w.read);

@@ -77,6 +77,7 @@ impl World<'_> {
             return self.refuse(Rule::StreamNothingInvented);
         };
         let len = datagram.len_bytes;
+        self.hold_to(!queue.is_refused, Rule::StreamNothingInvented)?;
         let in_turn = queue.front().any(|(i, _)| i == index);
         self.hold_to(in_turn, Rule::DatagramOrder)?;
         self.hit(Rule::DatagramBoundaries);
