@@ -3,7 +3,7 @@
 //! A submission is read back through the program's memory: its descriptor becomes the name of a
 //! socket, its addresses ranges of buffers. What the words cannot say stands as `raw.` fields.
 
-use uringspec_model::abi::{element_flag, name_of, op, send_flag, sqe_flag};
+use uringspec_model::abi::{cancel_flag, element_flag, name_of, op, send_flag, sqe_flag};
 use uringspec_model::memory::{Contents, Generation, Region};
 use uringspec_model::program::{
     Amount, End, Iovec, Program, Register, RingSetup, SocketId, Step, Until, socket_of,
@@ -22,6 +22,9 @@ use crate::case::{Data, Name, OPS, Place, RawField, Ring, Segment, SqeLine, Targ
 /// The most elements of an iovec array that are read back.
 const ELEMENTS_SHOWN_MAX: u64 = 2048;
 
+/// The flags of cancels that have names.
+const WAYS_TO_CANCEL: u32 = 0x3f;
+
 /// An entry in words.
 pub fn sqe(program: &Program, names: &Names, sqe: &Sqe) -> String {
     sqe_words(&decode(program, names, sqe))
@@ -30,7 +33,10 @@ pub fn sqe(program: &Program, names: &Names, sqe: &Sqe) -> String {
 /// Reads an entry back as a line of a case.
 pub fn decode(program: &Program, names: &Names, sqe: &Sqe) -> SqeLine {
     let known = name_of(OPS, sqe.opcode).is_some();
-    let aimed = known && !matches!(sqe.opcode, op::NOP | op::ASYNC_CANCEL);
+    let cancels = sqe.opcode == op::ASYNC_CANCEL;
+    let by_file = cancels && sqe.op_flags & cancel_flag::FD != 0 && sqe.op_flags & cancel_flag::FD_FIXED == 0;
+    let aimed = known && sqe.opcode != op::NOP && (!cancels || by_file);
+    let known_ways = cancels && sqe.op_flags & !WAYS_TO_CANCEL == 0;
     let sends = matches!(sqe.opcode, op::SEND | op::SENDMSG | op::SEND_ZC | op::SENDMSG_ZC);
     let (data, header) = if known { data(program, sqe) } else { (Data::None, Vec::new()) };
     let target = if aimed { target(names, sqe) } else { Target::None };
@@ -48,7 +54,7 @@ pub fn decode(program: &Program, names: &Names, sqe: &Sqe) -> SqeLine {
         (RawField::Off, sqe.off, false),
         (RawField::Addr, sqe.addr, data != Data::None),
         (RawField::Len, sqe.len.into(), !matches!(data, Data::None | Data::Request(_))),
-        (RawField::OpFlags, sqe.op_flags.into(), sends),
+        (RawField::OpFlags, sqe.op_flags.into(), sends || known_ways),
         (RawField::Personality, sqe.personality.into(), false),
         (RawField::FileIndex, sqe.file_index.into(), false),
         (RawField::Addr3, sqe.addr3, false),
@@ -60,7 +66,7 @@ pub fn decode(program: &Program, names: &Names, sqe: &Sqe) -> SqeLine {
         opcode: if known { sqe.opcode } else { op::NOP },
         target,
         data,
-        msg: if sends { sqe.op_flags } else { 0 },
+        msg: if sends || known_ways { sqe.op_flags } else { 0 },
         zc: if sends { sqe.ioprio } else { 0 },
         index: (sqe.buf_index != 0).then_some(sqe.buf_index),
         flags: if unnamed { 0 } else { flags },
@@ -85,6 +91,7 @@ fn data(program: &Program, sqe: &Sqe) -> (Data, Vec<(RawField, u64)>) {
     };
     let data = match sqe.opcode {
         op::NOP => Data::None,
+        op::ASYNC_CANCEL if sqe.addr == 0 && sqe.op_flags != 0 => Data::None,
         op::ASYNC_CANCEL => Data::Request(sqe.addr),
         op::SENDMSG | op::SENDMSG_ZC => {
             let header = read(program, sqe.addr, MSGHDR_BYTES).filter(|_| sqe.len == 1);

@@ -446,3 +446,24 @@ fn another_thread_submits_nothing_of_its_own() {
     "#]],
     );
 }
+
+#[test]
+fn a_cancel_names_what_it_looks_for() {
+    check(
+        "submit\n  #1 cancel #2 by=SOME",
+        &expect![[r#"
+         x `SOME` is no way to cancel
+          ,-[bad.case:5:19]
+        4 | submit
+        5 |   #1 cancel #2 by=SOME
+          :                   ^^|^
+          :                     `-- not accepted here
+          `----
+         help: expected one of: ALL, FD, ANY, FD_FIXED, USERDATA, OP, bits such as 0x40
+    "#]],
+    );
+    check(
+        "submit\n  #1 cancel #2 msg=WAITALL",
+        &expect![[r#""#]],
+    );
+}

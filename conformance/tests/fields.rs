@@ -24,8 +24,6 @@ const UNCLAIMED: &[(&[u8], &str, &[u32])] = &[
     // reads in a chain, that post nothing, or that never wait
     (&[op::READV], "flags", &[2, 3, 6]),
     (&[op::READV], "op_flags", &[3]),
-    // cancelling by other things than user data
-    (&[op::ASYNC_CANCEL], "op_flags", &[0, 1, 2, 3, 4, 5]),
 ];
 
 const SENDS: &[u8] =

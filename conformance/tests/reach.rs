@@ -47,8 +47,13 @@ const OUT_OF_REACH: &[(Rule, &str)] = &[
     (Rule::ZcTapCopies, TAPPED),
     (Rule::ZcSentAgainIsMemory, TAPPED),
     (Rule::RingDisabledRefuses, "a ring that is not enabled does nothing, so random programs have none"),
+    (Rule::CancelAnyAlone, SEEKING),
+    (Rule::CancelCounts, SEEKING),
+    (Rule::CancelDescriptor, SEEKING),
+    (Rule::CancelMatches, SEEKING),
     (Rule::MemlockRings, "it is part of what the other rules of locked memory count"),
 ];
+const SEEKING: &str = "cancels of what is alike are drawn only where that is asked for";
 const TAPPED: &str = "a tap may miss something where much is sent, so random programs have none";
 
 /// Areas of rules that are of no random program, and why.

@@ -96,6 +96,16 @@ pub mod nop_flag {
     }
 }
 
+/// Flags of a cancel (`IORING_ASYNC_CANCEL_*`).
+pub mod cancel_flag {
+    names! {
+        /// Every flag since 6.6.
+        NAMES: u32 {
+            ALL = 1, FD = 2, ANY = 4, FD_FIXED = 8, USERDATA = 16, OP = 32,
+        }
+    }
+}
+
 /// Flags of a completion queue entry (`IORING_CQE_F_*`).
 pub mod cqe_flag {
     names! {

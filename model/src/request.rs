@@ -167,6 +167,10 @@ pub struct Request {
     pub may_be_early: bool,
     /// When what it waited for may first have come, in steps begun, if deferred work has yet to tell it.
     pub woken_at: Option<u32>,
+    /// It cancels by something else than user data, and what it found is marked.
+    pub seeks: bool,
+    /// Its opcode.
+    pub opcode: u8,
     /// It may have cancelled any request with this user data.
     pub cancels: Option<u64>,
     /// The one request that it can find, if there is one and no more.

@@ -273,6 +273,14 @@ rules! {
     CancelReservedFields = "cancel.reserved-fields", Kernel("io_uring/cancel.c", "io_async_cancel_prep", "6.18");
     /// A cancel flag that the kernel does not know is EINVAL.
     CancelFlagsKnown = "cancel.flags-known", Kernel("io_uring/cancel.c", "io_async_cancel_prep", "6.18");
+    /// A cancel of any request names neither a descriptor nor an opcode: with one of them it is EINVAL.
+    CancelAnyAlone = "cancel.any-alone", Kernel("io_uring/cancel.c", "io_async_cancel_prep", "6.18");
+    /// A cancel of all, or of any, results in how many requests it has found, zero if none.
+    CancelCounts = "cancel.counts", Man("io_uring_prep_cancel.3", "RETURN VALUE");
+    /// A cancel by a descriptor that is not open, or an index without a file, is EBADF.
+    CancelDescriptor = "cancel.descriptor", Kernel("io_uring/cancel.c", "io_async_cancel", "6.18");
+    /// A cancel finds what waits on the file, of the opcode, and with the user data that it names, and nothing else.
+    CancelMatches = "cancel.matches", Kernel("io_uring/cancel.c", "io_cancel_req_match", "6.18");
 
     // msg: message headers.
 

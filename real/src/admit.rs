@@ -213,6 +213,14 @@ fn admit_lane_step(step: &Step, lane: Lane) -> Result<(), Skip> {
     }
 }
 
+fn admit_descriptor(sqe: &Sqe) -> Result<(), Skip> {
+    // A fixed file is an index into a table of the program's sockets.
+    if sqe.flags & sqe_flag::FIXED_FILE == 0 && (0..FD_CLOSED).contains(&sqe.fd) {
+        return refuse(format!("descriptor {}; accepted are negative ones and {FD_CLOSED} on", sqe.fd));
+    }
+    Ok(())
+}
+
 fn admit_sqe(program: &Program, sqe: &Sqe, ground: Ground) -> Result<(), Skip> {
     if sqe.opcode >= ground.opcodes {
         return Ok(());
@@ -231,12 +239,9 @@ fn admit_sqe(program: &Program, sqe: &Sqe, ground: Ground) -> Result<(), Skip> {
     }
     if sqe.opcode == op::ASYNC_CANCEL {
         // It reaches only requests of its own ring, and those are the program's.
-        return Ok(());
+        return if targets::names_file(sqe) { admit_descriptor(sqe) } else { Ok(()) };
     }
-    // A fixed file is an index into a table of the program's sockets.
-    if sqe.flags & sqe_flag::FIXED_FILE == 0 && (0..FD_CLOSED).contains(&sqe.fd) {
-        return refuse(format!("descriptor {}; accepted are negative ones and {FD_CLOSED} on", sqe.fd));
-    }
+    admit_descriptor(sqe)?;
     if ground.network == Network::Host && sqe.op_flags & msg::FASTOPEN != 0 {
         return Err(Skip::Missing(
             "a network namespace, without which FASTOPEN could reach the outside".into(),

@@ -404,7 +404,9 @@ impl<'a, O: Observer> Scene<'a, O> {
 /// Refuses entries that name a descriptor which is open and not the program's.
 fn closed_or_own(sqes: &[Sqe]) -> Result<(), Skip> {
     let foreign = |sqe: &&Sqe| {
-        let ignores = matches!(sqe.opcode, op::NOP | op::ASYNC_CANCEL) || !LIVE_OPCODES.contains(&sqe.opcode);
+        let ignores = sqe.opcode == op::NOP
+            || sqe.opcode == op::ASYNC_CANCEL && !targets::names_file(sqe)
+            || !LIVE_OPCODES.contains(&sqe.opcode);
         let is_looked_up = sqe.flags & sqe_flag::FIXED_FILE == 0 && !ignores;
         is_looked_up && (0..FD_BASE).contains(&sqe.fd) && !sys::is_closed(sqe.fd)
     };

@@ -2,10 +2,16 @@
 
 use std::convert::Infallible;
 
-use uringspec_model::abi::{UIO_MAXIOV, op, send_flag};
+use uringspec_model::abi::{UIO_MAXIOV, cancel_flag, op, send_flag, sqe_flag};
 use uringspec_model::memory::{Contents, Generation, RegionId};
 use uringspec_model::program::{Program, Register, Step};
 use uringspec_model::sqe::Sqe;
+
+/// Whether a cancel looks up a descriptor of the process.
+pub(crate) fn names_file(cancel: &Sqe) -> bool {
+    let fixed = cancel.flags & sqe_flag::FIXED_FILE != 0 || cancel.op_flags & cancel_flag::FD_FIXED != 0;
+    cancel.op_flags & cancel_flag::FD != 0 && !fixed
+}
 
 /// What an address is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -220,7 +220,7 @@ pub struct SqeLine {
     pub target: Target,
     /// The bytes.
     pub data: Data,
-    /// `abi::msg` bits.
+    /// `abi::msg` bits; of a cancel `abi::cancel_flag` bits.
     pub msg: u32,
     /// `abi::send_flag` bits.
     pub zc: u16,

@@ -1,6 +1,6 @@
 //! Reads one entry of a `submit` block: `#1 sendmsg_zc A [K 0..4000] msg=WAITALL LINK`.
 
-use uringspec_model::abi::{msg, op, send_flag, sqe_flag};
+use uringspec_model::abi::{cancel_flag, msg, op, send_flag, sqe_flag};
 use winnow::Result;
 
 use super::error::Refusal;
@@ -87,7 +87,9 @@ pub(super) fn sqe(i: &mut Input<'_>, at: At) -> Result<SqeLine, Refusal> {
 }
 
 fn target(i: &mut Input<'_>, opcode: u8) -> Result<Target, Refusal> {
-    if matches!(opcode, op::NOP | op::ASYNC_CANCEL) {
+    let next = token::peek_word(i);
+    let is_bare = next.starts_with('#') || is_option(next) || token::at_end(i);
+    if opcode == op::NOP || opcode == op::ASYNC_CANCEL && is_bare {
         return Ok(Target::None);
     }
     if eat_word(i, "closed") {
@@ -102,14 +104,18 @@ fn target(i: &mut Input<'_>, opcode: u8) -> Result<Target, Refusal> {
     })
 }
 
+/// Whether a word is one of those behind the data; `file=0` stands before it.
+fn is_option(word: &str) -> bool {
+    word.contains('=') && !word.starts_with("file=") || FLAGS.iter().any(|(flag, _)| *flag == word)
+}
+
 fn data(i: &mut Input<'_>, opcode: u8) -> Result<Data, Refusal> {
     let next = token::peek_word(i);
     let vector = token::rest(i).trim_start().starts_with('[');
     if vector && !matches!(opcode, op::NOP | op::ASYNC_CANCEL) {
         return token::vector(i).map(Data::Vector);
     }
-    let is_option = next.contains('=') || FLAGS.iter().any(|(word, _)| *word == next);
-    if opcode == op::NOP || is_option || token::at_end(i) {
+    if opcode == op::NOP || is_option(next) || token::at_end(i) {
         return Ok(Data::None);
     }
     match opcode {
@@ -120,10 +126,12 @@ fn data(i: &mut Input<'_>, opcode: u8) -> Result<Data, Refusal> {
 }
 
 fn option(i: &mut Input<'_>, sqe: &mut SqeLine) -> Result<(), Refusal> {
-    if eat_key(i, "msg") {
+    if sqe.opcode != op::ASYNC_CANCEL && eat_key(i, "msg") {
         sqe.msg |= token::bits(i, "message flag", msg::NAMES)? as u32;
-    } else if eat_key(i, "zc") {
+    } else if sqe.opcode != op::ASYNC_CANCEL && eat_key(i, "zc") {
         sqe.zc |= token::bits(i, "send flag", send_flag::NAMES)? as u16;
+    } else if sqe.opcode == op::ASYNC_CANCEL && eat_key(i, "by") {
+        sqe.msg |= token::bits(i, "way to cancel", cancel_flag::NAMES)? as u32;
     } else if eat_key(i, "index") {
         sqe.index = Some(number(i, "an index", u16::MAX.into())? as u16);
     } else if let Some((_, field, max)) = RAW.iter().find(|(key, ..)| eat_key(i, key)) {
@@ -131,7 +139,11 @@ fn option(i: &mut Input<'_>, sqe: &mut SqeLine) -> Result<(), Refusal> {
     } else {
         let at = token::here(i);
         let word = token::shown(token::peek_word(i));
-        let keys = ["msg=", "zc=", "index="].map(String::from).into_iter();
+        let keys = match sqe.opcode {
+            op::ASYNC_CANCEL => &["by=", "index="][..],
+            _ => &["msg=", "zc=", "index="][..],
+        };
+        let keys = keys.iter().map(|key| (*key).to_string());
         let raw = RAW.iter().map(|(key, ..)| format!("{key}="));
         let flags = FLAGS.iter().map(|(flag, _)| (*flag).to_string());
         let refusal = Refusal::new(at, format!("{word} has no place in an entry"))

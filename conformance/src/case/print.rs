@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use uringspec_model::abi::{self, errno, msg, send_flag, setup};
+use uringspec_model::abi::{self, cancel_flag, errno, msg, op, send_flag, setup};
 use uringspec_model::memory::Protection;
 use uringspec_model::program::{Lane, Limits, SocketState};
 
@@ -310,7 +310,9 @@ pub fn sqe_words(sqe: &SqeLine) -> String {
             let _ = write!(words, " [{}]", segments.join(", "));
         }
     }
-    if sqe.msg != 0 {
+    if sqe.msg != 0 && sqe.opcode == op::ASYNC_CANCEL {
+        let _ = write!(words, " by={}", abi::flag_names(cancel_flag::NAMES, sqe.msg));
+    } else if sqe.msg != 0 {
         let _ = write!(words, " msg={}", abi::flag_names(msg::NAMES, sqe.msg));
     }
     let zc = if is_mixed { sqe.zc & !send_flag::PER_IOVEC } else { sqe.zc };

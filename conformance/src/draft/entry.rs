@@ -1,6 +1,6 @@
 //! The entries of a draft.
 
-use uringspec_model::abi::{msg, op, send_flag, sqe_flag};
+use uringspec_model::abi::{cancel_flag, msg, op, send_flag, sqe_flag};
 use uringspec_model::program::{End, SocketId, SocketKind, SocketSetup, fd_of};
 use uringspec_model::sqe::Sqe;
 
@@ -83,6 +83,9 @@ pub(super) fn entry(draft: &EntryDraft, around: &mut Surroundings<'_>) -> Entry 
             let known = around.alive.len().max(1);
             let target = around.alive.get(usize::from(draft.socket) % known).copied();
             sqe.addr = target.filter(|_| oddity != Oddity::Fault).unwrap_or(u64::from(draft.detail) << 32);
+            if features.contains(Features::CANCEL_BY) {
+                seek(draft, &mut sqe, around);
+            }
         }
         _ => sends = send(draft, oddity, &mut sqe, around),
     }
@@ -104,6 +107,36 @@ pub(super) fn entry(draft: &EntryDraft, around: &mut Surroundings<'_>) -> Entry 
         || features.contains(Features::ANYTHING)
         || sqe.is_zero_copy() && sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0;
     Entry { sqe, sends, may_stop }
+}
+
+/// Makes most cancels such of what is alike.
+fn seek(draft: &EntryDraft, sqe: &mut Sqe, around: &Surroundings<'_>) {
+    use cancel_flag::{ALL, ANY, FD, FD_FIXED, OP, USERDATA};
+    const WAYS: [u32; 16] = [
+        0,
+        USERDATA,
+        FD_FIXED,
+        ALL,
+        ALL | USERDATA,
+        ANY,
+        ANY,
+        ANY | ALL,
+        FD,
+        FD,
+        FD | ALL,
+        FD | USERDATA,
+        OP,
+        OP | ALL,
+        OP | FD | ALL,
+        OP | FD | USERDATA,
+    ];
+    sqe.op_flags = WAYS[usize::from(draft.detail % 16)];
+    if sqe.op_flags & FD != 0 {
+        address(draft, sqe, around);
+    }
+    if sqe.op_flags & OP != 0 {
+        sqe.len = u32::from([op::SEND, op::SEND_ZC, op::SENDMSG_ZC, op::WRITE][usize::from(draft.detail / 16 % 4)]);
+    }
 }
 
 /// Whether it is certain what becomes of an entry, so that its success may post nothing.

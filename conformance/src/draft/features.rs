@@ -94,6 +94,9 @@ bitflags! {
         /// Rings with `SUBMIT_ALL`.
         const SUBMIT_ALL = 1 << 41;
 
+        /// `ASYNC_CANCEL` by descriptor and opcode, of all that is alike, and of any.
+        const CANCEL_BY = 1 << 40;
+
         /// Sends on the far end of a socket.
         const FAR = 1 << 48;
         /// `CQE_SKIP_SUCCESS` on whatever may wait.
@@ -108,6 +111,7 @@ bitflags! {
 /// What is not used unless it is asked for, each with the reason.
 pub const OFF: &[(Features, &str)] = &[
     (Features::FAR, "the model takes far ends for descriptors that are not open"),
+    (Features::CANCEL_BY, "the model says nothing where what is alike may be under way"),
     (Features::SKIP_WAITING, "the model does not follow successes that come later and post nothing"),
     (Features::BEYOND, "it is what the model does not cover"),
     (Features::ANYTHING, "the model says nothing about much of it"),

@@ -223,7 +223,7 @@ impl<'a> Contract<'a> {
         }
         match sqe.opcode {
             op::NOP => Ok(Kind::Other),
-            op::ASYNC_CANCEL => Ok(Kind::Cancel(sqe.addr)),
+            op::ASYNC_CANCEL if sqe.op_flags == 0 => Ok(Kind::Cancel(sqe.addr)),
             op::SEND if sqe.ioprio == 0 => {
                 let segment = super::Segment {
                     addr: sqe.addr,

@@ -73,6 +73,12 @@ impl Stream {
         self.most_seen().saturating_add(self.wire.as_ref().map_or(0, |wire| wire.unseen))
     }
 
+    /// The request may share a packet with one that is forgotten.
+    pub fn may_have_joined(&mut self, request: RequestId) {
+        let writers = self.writers.iter_mut().filter(|w| w.request == request && w.send.zero_copy);
+        writers.for_each(|writer| writer.joined = true);
+    }
+
     /// At most so many bytes were sent unseen by now.
     pub fn note_unseen(&mut self, bytes: u64) {
         if let Some(wire) = self.wire.as_mut().filter(|wire| wire.unseen != bytes) {

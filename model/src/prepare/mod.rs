@@ -7,6 +7,7 @@
 //! Source: `io_init_req` in `io_uring/io_uring.c`; `io_sendmsg_prep`, `io_send_zc_prep` in
 //! `io_uring/net.c`, 6.18.
 
+mod cancel;
 mod element;
 mod message;
 mod read;
@@ -66,6 +67,8 @@ pub enum Plan {
         /// The user data.
         target: u64,
     },
+    /// Cancel what is like this.
+    Seek(Seek),
 }
 
 /// What becomes of a send that was not taken whole by its first try.
@@ -116,6 +119,7 @@ pub struct SendPlan {
     pub elements: Vec<Element>,
 }
 
+pub use cancel::Seek;
 pub use element::Element;
 
 /// An error and the rule that it follows.
@@ -199,7 +203,7 @@ pub fn prepare(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepar
         op::SEND | op::SENDMSG | op::SEND_ZC | op::SENDMSG_ZC => send::prepare_send(sqe, profile, memory),
         op::WRITE | op::WRITEV | op::WRITE_FIXED => write::prepare_write(sqe, profile, memory),
         op::READV => read::prepare_read(sqe, profile, memory),
-        op::ASYNC_CANCEL => prepare_cancel(sqe),
+        op::ASYNC_CANCEL => cancel::prepare_cancel(sqe, profile),
         other => Prepared::NotModelled(match abi::name_of(op::NAMES, other) {
             Some(name) => format!("opcode {name}"),
             None => format!("opcode {other}"),
@@ -227,21 +231,4 @@ fn prepare_nop(sqe: &Sqe, profile: &Profile) -> Prepared {
         return Prepared::NotModelled(format!("NOP with {}", abi::flag_names(nop_flag::NAMES, sqe.op_flags)));
     }
     Prepared::Ready(Plan::Nop)
-}
-
-/// `io_async_cancel_prep` in `io_uring/cancel.c`, as far as cancelling by user data goes.
-fn prepare_cancel(sqe: &Sqe) -> Prepared {
-    let mut errors = Errors::default();
-    let refused = sqe.off != 0 || sqe.file_index != 0;
-    errors.refuse_if(refused, errno::EINVAL, Rule::CancelReservedFields);
-    // four flags are known up to 6.5, six later; any of them is another way to name the target
-    let unknown = sqe.op_flags & !0x3f;
-    errors.refuse_if(unknown != 0, errno::EINVAL, Rule::CancelFlagsKnown);
-    if !errors.0.is_empty() {
-        return Prepared::Refused { errors: errors.0, notice: None };
-    }
-    if sqe.op_flags != 0 {
-        return Prepared::NotModelled("cancelling by anything but user data".into());
-    }
-    Prepared::Ready(Plan::Cancel { target: sqe.addr })
 }

@@ -27,6 +27,7 @@ impl World<'_> {
             Plan::Send(send) => self.try_send(id, &send),
             Plan::Read(read) => self.try_read(id, &read),
             Plan::Cancel { target } => self.try_cancel(id, target),
+            Plan::Seek(seek) => self.try_seek(id, &seek),
         };
         let request = self.request_mut(id);
         if may.waiting && may.bytes.is_none() && may.errors.is_empty() {
@@ -370,6 +371,7 @@ impl World<'_> {
                     self.state.beside = beside;
                 }
                 self.note_unseen(socket);
+                self.note_joined_unseen(id, socket);
             }
             if room == Room::Enough && plan.notice.is_some() {
                 self.attach(id);

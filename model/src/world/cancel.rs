@@ -171,7 +171,7 @@ impl World<'_> {
     }
 
     /// Whether the request surely has its result, seen or not.
-    fn is_over(&self, id: RequestId) -> bool {
+    pub(super) fn is_over(&self, id: RequestId) -> bool {
         let request = self.request(id);
         let defers = self.state.rings[usize::from(request.ring.0)].defers;
         // the end of its socket has woken it, and the work that looks at that is deferred
@@ -194,7 +194,7 @@ impl World<'_> {
     }
 
     /// The request is cancelled: it ends with what was taken of it, or with `ECANCELED`.
-    fn mark_cancelled(&mut self, id: RequestId, taken: (u64, u64), canceller: Option<RequestId>) {
+    pub(super) fn mark_cancelled(&mut self, id: RequestId, taken: (u64, u64), canceller: Option<RequestId>) {
         let (socket, retries) = (self.request(id).socket, self.request(id).retries);
         if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
             stream.stop(id, retries);
@@ -279,6 +279,9 @@ impl World<'_> {
 
     /// A cancel's result was seen: its target follows.
     pub(super) fn cancel_ended(&mut self, id: RequestId, res: Res) {
+        if self.request(id).seeks {
+            return self.seek_ended(id);
+        }
         if let Some(target) = self.request(id).cancels {
             self.found_elsewhere(id, target, res);
             return self.cancel_any_ended(id, target, res);
@@ -328,7 +331,7 @@ impl World<'_> {
         let Some(canceller) = sought.then(|| self.request_mut(id).canceller.take()).flatten() else { return };
         let Some(request) = self.state.requests.get_mut(&canceller) else { return };
         let surely_found = request.may == May::exactly(0, Rule::CancelFound);
-        if request.phase == Phase::Done || request.cancels.is_some() || surely_found {
+        if request.phase == Phase::Done || request.seeks || request.cancels.is_some() || surely_found {
             return;
         }
         let found = May::exactly(0, Rule::CancelFound);

@@ -18,6 +18,7 @@ mod read;
 mod register;
 mod requests;
 mod result;
+mod seek;
 mod standing;
 mod step;
 mod stream;
@@ -203,6 +204,8 @@ pub(crate) struct Ends {
     /// With bytes that the peer had not read.
     lost: u32,
     read: u32,
+    /// By acknowledgements while something was lent, or may have been.
+    lent: u32,
 }
 
 /// All that changes.

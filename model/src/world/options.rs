@@ -287,7 +287,7 @@ impl World<'_> {
                 tables.find_map(|tables| tables.file(plan.fd))
             }
             Plan::Send(plan) => socket_of(plan.fd).map(|(socket, _)| socket),
-            Plan::Nop | Plan::Read(_) | Plan::Cancel { .. } => None,
+            Plan::Nop | Plan::Read(_) | Plan::Cancel { .. } | Plan::Seek(_) => None,
         }
     }
 }

@@ -117,6 +117,8 @@ impl World<'_> {
             has_ended: false,
             awaits_cancel: false,
             woken_at: None,
+            seeks: false,
+            opcode: sqe.opcode,
             cancels: None,
             only_target: None,
             polls_first: false,
@@ -209,6 +211,9 @@ impl World<'_> {
 
     fn start_chain(&mut self, chain: &Chain) {
         let Some((head, tail)) = chain.members.split_first() else { return };
+        if tail.iter().any(|id| self.seeks(*id)) {
+            self.give_up("a cancel of what is alike, behind another request");
+        }
         if !chain.failed {
             // whoever runs a member goes on with the next one
             for pair in chain.members.windows(2) {

@@ -80,6 +80,10 @@ impl World<'_> {
             self.refuse(rule)?;
         }
         self.hit(Rule::StreamWindowHolds);
+        let lends = self.stream(socket).is_some_and(|s| s.writers.iter().any(|w| w.send.zero_copy));
+        if lends || self.queued_on(socket).next().is_some() {
+            self.ends_mut(socket).lent = self.state.begun;
+        }
         self.note_joined(socket);
         self.state.drained = self.state.drained.saturating_add(n);
         if let Some(stream) = self.stream_mut(socket) {
@@ -87,6 +91,16 @@ impl World<'_> {
         }
         self.retry_on(socket);
         Ok(())
+    }
+
+    /// What was tried unseen may have joined the packet of a request that was acknowledged and forgotten since then.
+    pub(super) fn note_joined_unseen(&mut self, id: RequestId, socket: SocketId) {
+        let (late, born_at) = (self.request(id).late, self.request(id).born_at);
+        if late && self.ends_mut(socket).lent > born_at
+            && let Some(stream) = self.stream_mut(socket)
+        {
+            stream.may_have_joined(id);
+        }
     }
 
     /// What is behind others in its chain and may have gone on is among what the peer acknowledges.
