@@ -464,6 +464,18 @@ fn a_cancel_names_what_it_looks_for() {
     );
     check(
         "submit\n  #1 cancel #2 msg=WAITALL",
-        &expect![[r#""#]],
+        &expect![[r#"
+             x `msg=WAITALL` has no place in an entry
+              ,-[bad.case:5:16]
+            4 | submit
+            5 |   #1 cancel #2 msg=WAITALL
+              :                ^^^^^|^^^^^
+              :                     `-- not accepted here
+              `----
+             help: expected one of: by=, index=, LINK, HARDLINK, DRAIN, ASYNC, SKIP_SUCCESS, BUFFER_SELECT,
+                   raw.opcode=, raw.flags=, raw.ioprio=, raw.fd=, raw.off=, raw.addr=, raw.len=,
+                   raw.op_flags=, raw.user_data=, raw.buf_index=, raw.personality=, raw.file_index=,
+                   raw.addr3=, raw.pad2=, msg.name=, msg.namelen=, msg.iovlen=, msg.control=, msg.controllen=
+        "#]],
     );
 }
