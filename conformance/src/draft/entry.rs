@@ -135,7 +135,8 @@ fn seek(draft: &EntryDraft, sqe: &mut Sqe, around: &Surroundings<'_>) {
         address(draft, sqe, around);
     }
     if sqe.op_flags & OP != 0 {
-        sqe.len = u32::from([op::SEND, op::SEND_ZC, op::SENDMSG_ZC, op::WRITE][usize::from(draft.detail / 16 % 4)]);
+        sqe.len =
+            u32::from([op::SEND, op::SEND_ZC, op::SENDMSG_ZC, op::WRITE][usize::from(draft.detail / 16 % 4)]);
     }
 }
 

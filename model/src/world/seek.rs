@@ -112,7 +112,8 @@ impl World<'_> {
             Phase::Queued | Phase::Armed => false,
         };
         // posted, or never tried: a member behind another, or one whose chain was cut
-        let is_behind = request.phase == Phase::Queued && request.socket.is_none() && request.before.is_some();
+        let is_behind =
+            request.phase == Phase::Queued && request.socket.is_none() && request.before.is_some();
         let begun = self.may_have_begun(request) && !self.comes_behind_batch(request);
         if over || request.has_ended || request.cut || is_behind && !begun {
             return Found::No;

@@ -96,7 +96,8 @@ impl World<'_> {
     /// What was tried unseen may have joined the packet of a request that was acknowledged and forgotten since then.
     pub(super) fn note_joined_unseen(&mut self, id: RequestId, socket: SocketId) {
         let (late, born_at) = (self.request(id).late, self.request(id).born_at);
-        if late && self.ends_mut(socket).lent > born_at
+        if late
+            && self.ends_mut(socket).lent > born_at
             && let Some(stream) = self.stream_mut(socket)
         {
             stream.may_have_joined(id);
