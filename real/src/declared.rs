@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use uringspec_model::net::WINDOW_UNIT_BYTES;
+use uringspec_model::net::{SEGMENT_BYTES, WINDOW_UNIT_BYTES};
 
 use crate::device::{Device, PEER};
 use crate::lanes::OUTQ_UNSENT;
@@ -26,7 +26,7 @@ const SEND_FIRST: u32 = 0x1000_0000;
 const RECEIVE_FIRST: u32 = 0x2000_0000;
 /// The peer's port.
 const PEER_PORT: u16 = 80;
-const MSS_BYTES: u32 = 1460;
+const MSS_BYTES: u32 = SEGMENT_BYTES as u32;
 const TCP_RECV_QUEUE: i32 = 1;
 const TCP_SEND_QUEUE: i32 = 2;
 /// `TCP_REPAIR_OFF_NO_WP`: off, without a packet that probes the window.

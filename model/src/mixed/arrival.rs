@@ -70,6 +70,8 @@ fn bytes_of<'r>(judge: &'r Judge<'_, '_>, run: &'r Run) -> impl Iterator<Item = 
 
 fn datagrams(judge: &Judge<'_, '_>, socket: SocketId, complete: bool) -> Result<(), Broken> {
     let mut left = writers(judge, socket);
+    // also of nothing, nothing is sent by what fails
+    left.retain(|writer| !judge.seen[writer.index].result.is_some_and(|(_, res)| res.is_err()));
     for read in judge.reads.iter().filter(|read| read.received.socket == socket) {
         let bytes: Vec<Byte> = read
             .received

@@ -8,7 +8,7 @@ mod writer;
 
 pub use datagram::{Charge, Datagram, Datagrams, UDP4_LONGEST, UDP6_LONGEST};
 pub use stream::{Connection, Pending, Room, Stream, Timing};
-pub use wire::{WINDOW_UNIT_BYTES, Wire};
+pub use wire::{SEGMENT_BYTES, WINDOW_UNIT_BYTES, Wire};
 pub use writer::{Holds, Writer};
 
 use crate::program::{Lane, SocketId};

@@ -5,7 +5,8 @@
 //!
 //! It errs on the side of allowing: what fits the window only in part may leave or not.
 //!
-//! Source: `tcp_write_xmit` in `net/ipv4/tcp_output.c`, `tcp_clean_rtx_queue` in `net/ipv4/tcp_input.c`, 6.18.
+//! Source: `tcp_write_xmit`, `tcp_tso_should_defer` in `net/ipv4/tcp_output.c`, `tcp_clean_rtx_queue` in
+//! `net/ipv4/tcp_input.c`, 6.18.
 
 use super::{Holds, REQUEST_OVERHEAD_BYTES, Stream, Writer};
 use crate::request::RequestId;
@@ -16,6 +17,11 @@ use crate::space::Segment;
 pub const WINDOW_UNIT_BYTES: u64 = 128;
 /// The widest window that it can offer.
 const WINDOW_MAX_BYTES: u64 = 65535 * WINDOW_UNIT_BYTES;
+
+/// The longest packet that leaves a declared connection.
+pub const SEGMENT_BYTES: u64 = 1460;
+/// What fits the window waits for more of it while less than such a part of it is free.
+const WINDOW_PARTS: u64 = 3;
 
 /// What is known of a declared connection beside its queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +108,8 @@ impl Stream {
         let most = self.most_accepted();
         let charge = (0..self.writers.len()).map(|i| self.unacked_charge(i, acked));
         let waiting = charge.fold(0, u64::saturating_add);
-        let all_leave = !wire.careful && most <= edge && waiting <= self.room.leaves_bytes;
+        let all_leave =
+            !wire.careful && waiting <= self.room.leaves_bytes && self.fits_freely(wire, most, edge);
         let starts: Vec<u64> = (0..self.writers.len()).map(|i| self.places(i).0).collect();
         let pushed: Vec<bool> = (0..self.writers.len()).map(|i| self.is_pushed(i)).collect();
         for (i, writer) in self.writers.iter_mut().enumerate().filter(|(_, w)| w.accepted.1 > 0) {
@@ -118,6 +125,14 @@ impl Stream {
         if let Some(wire) = &mut self.wire {
             wire.most_left = wire.most_left.max(if any_window { most } else { most.min(edge) });
         }
+    }
+
+    /// Whether what was accepted, at most `most`, fits the window and does not wait for more of it, as the last of it may
+    /// where it is longer than a packet (`tcp_tso_should_defer`).
+    fn fits_freely(&self, wire: &Wire, most: u64, edge: u64) -> bool {
+        let kept = self.writers.iter().filter(|w| w.holds != Holds::No).map(|w| w.accepted.1);
+        let is_short = kept.fold(wire.unseen, u64::saturating_add) <= SEGMENT_BYTES;
+        most <= edge && (is_short || edge - most >= wire.window / WINDOW_PARTS)
     }
 
     /// Whether nothing keeps the bytes of a writer back for more to come: it, or one that surely comes behind it, does

@@ -35,7 +35,8 @@ impl World<'_> {
         }
         request.waited |= may.waiting;
         request.may = may;
-        if request.silent {
+        self.note_unseen_behind(id);
+        if self.request(id).silent {
             self.finish_silently(id);
         }
     }
@@ -370,7 +371,6 @@ impl World<'_> {
                 if !late {
                     self.state.beside = beside;
                 }
-                self.note_unseen(socket);
                 self.note_joined_unseen(id, socket);
             }
             if room == Room::Enough && plan.notice.is_some() {

@@ -104,6 +104,15 @@ impl World<'_> {
         }
     }
 
+    /// What is behind a request may go on once it is known what that may come to.
+    pub(super) fn note_unseen_behind(&mut self, id: RequestId) {
+        let socket = self.request(id).socket;
+        let declared = |socket: &SocketId| self.stream(*socket).is_some_and(|stream| stream.wire.is_some());
+        if let Some(socket) = socket.filter(declared) {
+            self.note_unseen(socket);
+        }
+    }
+
     /// What is behind others in its chain and may have gone on is among what the peer acknowledges.
     pub(super) fn note_unseen(&mut self, socket: SocketId) {
         let bytes = self.queued_on(socket).map(|(_, request)| request.len_bytes).fold(0, u64::saturating_add);

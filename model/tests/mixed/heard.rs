@@ -1,12 +1,15 @@
 //! What a declared peer acknowledges and hears again, and what lies in one packet, each made wrong by hand.
 
-use uringspec_model::abi::errno;
+use uringspec_model::abi::{errno, op};
 use uringspec_model::cqe::{Completion, Cqe, Errno, Res, Usage};
 use uringspec_model::memory::{Generation, RegionId};
 use uringspec_model::mixed::contract::Contract;
 use uringspec_model::mixed::{Memory, MixedSend, Segment, Transfer};
-use uringspec_model::program::{Amount, Lane, Program, RingId, SocketId, SocketKind, Step, Until};
+use uringspec_model::program::{
+    Amount, FD_BASE, Lane, Program, RingId, SocketId, SocketKind, Step, Until,
+};
 use uringspec_model::rules::Rule;
+use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{Ending, Received, RingCqe, Run, Seen, Trace, What};
 
 use crate::space::{Around, address, placed, program};
@@ -129,4 +132,27 @@ fn a_mixed_send_is_one_packet_of_datagrams() {
     };
     assert_eq!(datagram(&lent(17), too_long, &[]), Some(Rule::MixedErrorNeedsCause));
     assert_eq!(datagram(&lent(18), too_long, &[]), None);
+}
+
+#[test]
+fn an_empty_datagram_is_that_of_a_send_which_went_well() {
+    let mut tapped = program(&placed(Vec::new()), Around::Datagram, false);
+    tapped.sockets[0].lane = Lane::IfbUdpTap;
+    let cancel = Sqe { opcode: op::ASYNC_CANCEL, addr: 1, user_data: 9, ..Sqe::default() };
+    let empty = Sqe { opcode: op::SEND, fd: FD_BASE, user_data: 2, ..Sqe::default() };
+    tapped.steps.insert(2, Step::Submit { ring: RingId(0), sqes: vec![cancel, empty] });
+    let done = |user_data, res| {
+        let completion = Completion::Result { res, more: false };
+        (3, What::Cqe(RingCqe { ring: RingId(0), cqe: Cqe::of(user_data, completion) }))
+    };
+    let (cancelled, sent) = (Res::Err(Errno(errno::ECANCELED)), Res::Bytes(0));
+    let read = |count| (0..count).map(|_| (4, What::Received(received(Vec::new()))));
+    let judged = |first, count| {
+        let seen = [(2, What::Returned(2)), done(9, sent), done(1, first), done(2, sent)];
+        refuses(&tapped, seen.into_iter().chain(read(count)))
+    };
+    assert_eq!(judged(cancelled, 1), None);
+    assert_eq!(judged(cancelled, 0), Some(Rule::MixedAcceptedArrives));
+    assert_eq!(judged(cancelled, 2), Some(Rule::MixedOneDatagram));
+    assert_eq!(judged(sent, 2), None);
 }
