@@ -120,7 +120,8 @@ impl World<'_> {
         }
         let waits = request.phase == Phase::Armed && !request.is_deferred;
         let polls = request.phase == Phase::Queued && request.socket.is_some() && self.is_full(request);
-        let sure = (waits || polls) && !request.is_async && request.woken_at.is_none() && !self.request(id).waited;
+        let sure =
+            (waits || polls) && !request.is_async && request.woken_at.is_none() && !self.request(id).waited;
         if sure && !self.may_come_together(request) { Found::Surely } else { Found::Unknown }
     }
 

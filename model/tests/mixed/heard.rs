@@ -5,9 +5,7 @@ use uringspec_model::cqe::{Completion, Cqe, Errno, Res, Usage};
 use uringspec_model::memory::{Generation, RegionId};
 use uringspec_model::mixed::contract::Contract;
 use uringspec_model::mixed::{Memory, MixedSend, Segment, Transfer};
-use uringspec_model::program::{
-    Amount, FD_BASE, Lane, Program, RingId, SocketId, SocketKind, Step, Until,
-};
+use uringspec_model::program::{Amount, FD_BASE, Lane, Program, RingId, SocketId, SocketKind, Step, Until};
 use uringspec_model::rules::Rule;
 use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{Ending, Received, RingCqe, Run, Seen, Trace, What};
