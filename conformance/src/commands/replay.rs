@@ -19,8 +19,9 @@ use crate::output::{Format, Output};
 use crate::report::{Find, find_page};
 use crate::side_by_side::Tally;
 
-/// So many states take some seconds and a GB at most.
-const STATES_MAX: usize = 200_000;
+/// A state of small sends takes some kB; one in which a megabyte went in pieces a hundred, so that many more than these
+/// would take all the memory of a machine.
+const STATES_MAX: usize = 20_000;
 
 /// Runs a program once more: all that the model allows, and how often this kernel did each.
 ///
