@@ -250,10 +250,9 @@ impl Stream {
     /// Whether the result `res` fits what the peer has read of the request.
     pub fn judge_result(&self, request: RequestId, res: Res) -> Result<(), Rule> {
         let Some(writer) = self.writer(request) else { return Ok(()) };
-        let arrived = writer.read.max(self.least_acked(request));
         match res {
-            Res::Bytes(n) if n < arrived => Err(Rule::StreamPrefix),
-            Res::Err(_) if arrived > 0 => Err(Rule::StreamPrefix),
+            Res::Bytes(n) if n < writer.read => Err(Rule::StreamPrefix),
+            Res::Err(_) if writer.read > 0 => Err(Rule::StreamPrefix),
             Res::Bytes(n) if writer.closed && !(writer.accepted.0..=writer.accepted.1).contains(&n) => {
                 Err(Rule::StreamPrefix)
             }

@@ -172,11 +172,12 @@ impl Stream {
         }
     }
 
-    /// At least so many bytes of a request were acknowledged: what all others together cannot have sent.
-    pub(super) fn least_acked(&self, request: RequestId) -> u64 {
-        let Some(wire) = &self.wire else { return 0 };
+    /// At least so many bytes of a request were acknowledged: what all others together cannot have sent, `unseen` bytes
+    /// of them by requests that were not seen to be tried.
+    pub fn least_acked(&self, request: RequestId, unseen: u64) -> u64 {
+        let Some(wire) = self.wire.as_ref().filter(|_| !self.connection_is_reset()) else { return 0 };
         let others = self.writers.iter().filter(|w| w.request != request).map(|w| w.accepted.1);
-        wire.acked.saturating_sub(others.fold(wire.gone.saturating_add(wire.unseen), u64::saturating_add))
+        wire.acked.saturating_sub(others.fold(wire.gone.saturating_add(unseen), u64::saturating_add))
     }
 
     /// The peer acknowledges `n` more bytes.

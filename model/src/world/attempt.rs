@@ -282,14 +282,6 @@ impl World<'_> {
         }
     }
 
-    /// Whether a send that polls first may wait on a socket whose own end was shut down: a Unix socket counts as
-    /// writable only with room (`unix_poll` in `net/unix/af_unix.c`).
-    fn polls_shut(&self, id: RequestId, socket: SocketId, plan: &SendPlan) -> bool {
-        let unseen = self.unseen_on(socket, id);
-        let full = |s: &Stream| s.is_unix && s.was_connected && !s.purged && !s.is_surely_writable(unseen);
-        plan.poll_first && self.stream(socket).is_some_and(full)
-    }
-
     fn try_stream(&mut self, id: RequestId, socket: SocketId, plan: &SendPlan) -> May {
         let len = plan.len_bytes();
         let Some(stream) = self.stream(socket) else { return May::default() };
@@ -349,7 +341,9 @@ impl World<'_> {
             let ended = self.stream(socket).is_some_and(|s| s.connection != Connection::Open);
             // what was taken before a reset is gone
             let purged = self.stream(socket).is_some_and(|stream| stream.purged);
-            let room = if may.errors.is_empty() && !ended { room } else { Room::Unknown };
+            // a full socket takes nothing, however the send may end
+            let is_known = room == Room::None || may.errors.is_empty() && !ended;
+            let room = if is_known { room } else { Room::Unknown };
             if purged {
                 self.began_packet(id);
             }

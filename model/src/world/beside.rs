@@ -165,6 +165,14 @@ impl World<'_> {
         }
     }
 
+    /// Whether a send that polls first may wait on a socket whose own end was shut down: a Unix socket counts as
+    /// writable only with room (`unix_poll` in `net/unix/af_unix.c`).
+    pub(super) fn polls_shut(&self, id: RequestId, socket: SocketId, plan: &SendPlan) -> bool {
+        let unseen = self.unseen_on(socket, id);
+        let full = |s: &Stream| s.is_unix && s.was_connected && !s.purged && !s.is_surely_writable(unseen);
+        plan.poll_first && self.stream(socket).is_some_and(full)
+    }
+
     /// Whether the peer has read since the request was submitted.
     fn read_since(&self, id: RequestId, socket: SocketId) -> bool {
         let ends = self.state.ends.get(usize::from(socket.0)).copied().unwrap_or_default();

@@ -181,7 +181,7 @@ impl World<'_> {
         request.is_read_whole() || !request.may.waiting && !unseen && request.reads.is_none()
     }
 
-    /// Whether what a cancel is to end can end so: bytes that were read were taken.
+    /// Whether what a cancel is to end can end so: bytes that have come to the peer were taken.
     pub(super) fn may_have_found(&self, id: RequestId) -> bool {
         let target =
             self.state.requests.iter().find(|(_, r)| r.canceller == Some(id) && r.phase != Phase::Done);
@@ -189,8 +189,8 @@ impl World<'_> {
         let Some((target, request)) = target.filter(|(t, _)| cancels.is_none() || only == Some(**t)) else {
             return true;
         };
-        let read = request.socket.and_then(|s| self.stream(s)?.writer(*target)).map_or(0, |w| w.read);
-        read == 0 || (request.retries && read < request.len_bytes)
+        let arrived = self.arrived(*target);
+        arrived == 0 || (request.retries && arrived < request.len_bytes)
     }
 
     /// The request is cancelled: it ends with what was taken of it, or with `ECANCELED`.

@@ -71,6 +71,7 @@ impl World<'_> {
         if let Some(socket) = request.socket {
             self.judge_on_socket(id, request, socket, res)?;
         }
+        self.judge_acked(id, request, res)?;
         let announces = request.announces(res);
         let rule = match (request.notice.is_some(), res.is_err()) {
             _ if request.cut => Rule::LinkCutIsSingle,
@@ -356,8 +357,8 @@ impl World<'_> {
         let next = request
             .behind
             .filter(|next| self.state.requests.get(next).is_some_and(|next| next.phase == Phase::Queued));
-        let read = request.socket.and_then(|s| self.stream(s)?.writer(id)).map_or(0, |w| w.read);
-        let (Some(next), true) = (next, request.hard && may_fail && read == 0 && tried) else {
+        let failed = request.hard && may_fail && self.arrived(id) == 0;
+        let (Some(next), true) = (next, failed && tried) else {
             return Err(Rule::LinkStartsAfterResult);
         };
         let socket = request.socket;

@@ -1,11 +1,13 @@
 //! What the peer of a declared connection does: it acknowledges, has a window, and misses bytes.
 
 use super::{Decision, World};
+use crate::cqe::Res;
 use crate::memory::Generation;
 use crate::net::{Connection, Holds};
 use crate::notice::Used;
+use crate::prepare::{Plan, Retry};
 use crate::program::{Amount, Lane, RingId, SocketId};
-use crate::request::RequestId;
+use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 use crate::space::Segment;
 use crate::verdict::Promise;
@@ -113,9 +115,72 @@ impl World<'_> {
         }
     }
 
+    /// Whether what peers have acknowledged may have been sent where a request has this result, which may cut what is
+    /// behind it.
+    pub(super) fn judge_acked(&self, id: RequestId, request: &Request, res: Res) -> Result<(), Rule> {
+        let count = match res {
+            Res::Bytes(n) => n,
+            Res::Err(_) => 0,
+        };
+        let cuts = request.behind.is_some() && request.fails_chain(res) && !request.hard;
+        for socket in (0..self.state.sockets.len() as u16).map(SocketId) {
+            if !self.lane(socket).is_declared() || !cuts && request.socket != Some(socket) {
+                continue;
+            }
+            let Some(stream) = self.stream(socket) else { continue };
+            let is_cut = |other: RequestId| cuts && self.chain_before(other).any(|before| before == id);
+            let unseen = self.unseen_bytes(socket, |other| other != id && !is_cut(other));
+            let taken = if request.socket == Some(socket) { count } else { 0 };
+            self.hold_to(taken >= stream.least_acked(id, unseen), Rule::StreamPrefix)?;
+        }
+        Ok(())
+    }
+
+    /// The most bytes that requests which may have been tried unseen have sent on a socket, of those that are `wanted`.
+    fn unseen_bytes(&self, socket: SocketId, wanted: impl Fn(RequestId) -> bool) -> u64 {
+        let cuts = |before: RequestId| {
+            let before = self.request(before);
+            before.phase == Phase::Queued && !before.hard && self.surely_fails(before)
+        };
+        let may_send = |id: RequestId| wanted(id) && !self.chain_before(id).any(cuts);
+        let unseen = self.queued_on(socket).filter(|(id, _)| may_send(*id));
+        unseen.map(|(_, request)| self.most_sent(request)).fold(0, u64::saturating_add)
+    }
+
+    /// The most bytes that a request can send which was not seen to be tried.
+    fn most_sent(&self, request: &Request) -> u64 {
+        let Some(Plan::Send(plan)) = &request.plan else { return request.len_bytes };
+        if plan.refused.is_some() || plan.poll_first && plan.retry == Retry::Never {
+            return 0;
+        }
+        if plan.fixed.is_none() {
+            return self.readable(&plan.ranges);
+        }
+        let ring = &self.state.rings[usize::from(request.ring.0)];
+        let mut tables = std::iter::once(&ring.tables).chain(ring.former.iter().map(|(_, tables)| tables));
+        let may_send = request.imported || tables.any(|tables| tables.judge(plan).is_none());
+        if may_send { request.len_bytes } else { 0 }
+    }
+
+    /// Whether a request that was not seen to be tried fails whenever it is.
+    fn surely_fails(&self, request: &Request) -> bool {
+        let nowhere = matches!(request.plan, Some(Plan::Send(_))) && self.plan_socket(request).is_none();
+        nowhere || request.len_bytes > 0 && self.most_sent(request) == 0
+    }
+
+    /// At least so many bytes of a request have come to its peer.
+    pub(super) fn arrived(&self, id: RequestId) -> u64 {
+        let request = self.request(id);
+        let on_stream = request.socket.and_then(|socket| {
+            let (stream, unseen) = (self.stream(socket)?, self.unseen_bytes(socket, |other| other != id));
+            Some(stream.writer(id)?.read.max(stream.least_acked(id, unseen)))
+        });
+        on_stream.unwrap_or(0).max(request.read)
+    }
+
     /// What is behind others in its chain and may have gone on is among what the peer acknowledges.
     pub(super) fn note_unseen(&mut self, socket: SocketId) {
-        let bytes = self.queued_on(socket).map(|(_, request)| request.len_bytes).fold(0, u64::saturating_add);
+        let bytes = self.unseen_bytes(socket, |_| true);
         if let Some(stream) = self.stream_mut(socket) {
             stream.note_unseen(bytes);
         }
