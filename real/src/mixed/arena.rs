@@ -150,7 +150,7 @@ impl Arena {
         self.leased[number as usize] = Some(Leased { allocation, paged });
         let core = Arc::clone(&self.core);
         let len_bytes = u32::try_from(len_bytes).ok()?;
-        Some(Lease { core, at, number, len_bytes, headroom: 0, lost: false })
+        Some(Lease { core, at, number, len_bytes, headroom: 0, fate: Fate::GoesBack })
     }
 
     /// Takes back what was dropped since.
@@ -232,8 +232,17 @@ pub struct Lease {
     len_bytes: u32,
     /// Bytes before `at` that are its own.
     headroom: u32,
+    fate: Fate,
+}
+
+/// What becomes of a lease that is dropped. As wide as the field beside it: around a byte the compiler moves a
+/// lease in odd parts, and reading them back together waits for each to be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Fate {
+    GoesBack,
     /// It never goes back.
-    lost: bool,
+    Lost,
 }
 
 impl Lease {
@@ -272,7 +281,7 @@ impl Lease {
 
     /// Nobody knows when the kernel lets go of it: it is never leased again.
     pub(super) fn lose(mut self) {
-        self.lost = true;
+        self.fate = Fate::Lost;
     }
 
     #[inline]
@@ -303,7 +312,7 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.lost {
+        if self.fate == Fate::GoesBack {
             self.core.returns.give(self.number);
         }
     }
@@ -341,7 +350,9 @@ impl Deref for Shared {
 
 impl Drop for SharedLease {
     fn drop(&mut self) {
-        self.lease.lost |= *self.lost.get_mut();
+        if *self.lost.get_mut() {
+            self.lease.fate = Fate::Lost;
+        }
     }
 }
 
