@@ -45,7 +45,9 @@ pub(super) struct Payloads {
 }
 
 impl Cell {
-    /// How many slots there are: a power of two, and a multiple of the lengths.
+    /// How many slots there are: a power of two, and a multiple of the lengths. A flush has a payload for each
+    /// of its messages, as it has with the sender; otherwise the other ways would read less memory. So no flush
+    /// goes over the end of the run.
     fn slots(&self) -> usize {
         let budget = match self.source {
             Source::Cached => CACHED_BYTES,
@@ -53,12 +55,7 @@ impl Cell {
         };
         let cycle: u64 = self.lens.iter().map(|len| stride(*len as usize) as u64).sum();
         let times = (budget / cycle.max(1)).clamp(1, (SLOTS_MAX / self.lens.len()).max(1) as u64);
-        self.lens.len() * (1 << times.ilog2())
-    }
-
-    /// Messages of the run: no flush goes over its end.
-    fn run_messages(&self) -> usize {
-        self.slots().max(self.batch.next_power_of_two())
+        (self.lens.len() * (1 << times.ilog2())).max(self.batch)
     }
 
     /// Payloads of each length that the sender has: as many as may be under way.
@@ -85,7 +82,7 @@ impl Cell {
     pub(super) fn arena(&self) -> io::Result<Arena> {
         let slots = (0..self.slots()).map(|slot| stride(self.len_of(slot)));
         let pools = self.distinct().into_iter().map(|len| (len, self.pooled(len)));
-        let run: usize = (0..self.run_messages()).map(|slot| HEADER_BYTES + self.len_of(slot)).sum();
+        let run: usize = (0..self.slots()).map(|slot| HEADER_BYTES + self.len_of(slot)).sum();
         let all = slots.sum::<usize>() + stride(run) + HEADERS * SLOT_BYTES;
         let (mut bytes, mut leases) = (all, self.slots() + 16);
         for (len, count) in pools {
@@ -167,7 +164,7 @@ impl Payloads {
             slots.push(Slot { addr, len: len as u32 });
         }
         let mut run_at = vec![0];
-        for slot in 0..cell.run_messages() {
+        for slot in 0..cell.slots() {
             run_at.push(run_at[slot] + HEADER_BYTES + cell.len_of(slot));
         }
         let run = lease(run_at[run_at.len() - 1])?;
