@@ -218,9 +218,7 @@ impl<'a> Judge<'a> {
             Some(Step::Reap { ring, .. } | Step::Fence { ring }) => world.promises(Some(*ring)),
             Some(Step::Drain { socket, .. }) => world.owed_bytes(*socket),
             Some(Step::Ack { socket, .. }) => world.owed_to_peer(*socket, 1, Rule::StreamNothingLost),
-            Some(Step::Miss { socket, len_bytes }) => {
-                world.owed_to_peer(*socket, len_bytes.saturating_add(1), Rule::StreamSentAgain)
-            }
+            Some(Step::Miss { socket, len_bytes }) => world.owed_again(*socket, *len_bytes),
             _ => world.promises(None),
         };
         let mut worlds = self.frontier.worlds().iter();

@@ -131,6 +131,11 @@ impl Declared {
         Ok(true)
     }
 
+    /// How wide the window is.
+    pub(crate) fn window_bytes(&self) -> u64 {
+        u64::from(self.window) << WINDOW_SCALE
+    }
+
     /// Whether the window is as wide as it can be.
     pub(crate) fn is_wide(&self) -> bool {
         self.window == WINDOW_UNITS

@@ -76,9 +76,11 @@ impl Live {
         }
         let sent = peer.miss(near.as_fd(), len, patience).unwrap_or(false);
         let Some(tap) = self.pair.tap.as_mut().filter(|_| sent) else { return (None, taken(sent)) };
+        // what is outside of a window that was shrunk does not leave again
+        let wanted = len.min(peer.window_bytes().max(1)) as usize;
         let first = peer.acked() as u32;
         let mut bytes = Vec::new();
-        while bytes.len() < len as usize {
+        while bytes.len() < wanted {
             for (at, data) in tap.hear(peer) {
                 if at == first + bytes.len() as u32 {
                     bytes.extend(data);

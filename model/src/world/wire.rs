@@ -3,7 +3,7 @@
 use super::{Decision, World};
 use crate::cqe::Res;
 use crate::memory::Generation;
-use crate::net::{Connection, Holds};
+use crate::net::{Connection, Holds, SEGMENT_BYTES};
 use crate::notice::Used;
 use crate::prepare::{Plan, Retry};
 use crate::program::{Amount, Lane, RingId, SocketId};
@@ -245,8 +245,19 @@ impl World<'_> {
     pub(super) fn finish_miss(&self, socket: SocketId, len: u64) -> Result<(), Rule> {
         // what was acknowledged is cut off a packet, and the rest leaves again up to the longest packet, whatever
         // part of it the peer misses (`tcp_trim_head` and `tcp_fragment` in `net/ipv4/tcp_output.c`)
-        let heard = self.lane(socket) != Lane::RepairTcpTap || self.state.drained >= len;
+        let least = self.leave_again(socket, len).0;
+        let heard = self.lane(socket) != Lane::RepairTcpTap || self.state.drained >= least;
         self.hold_to(heard, Rule::StreamSentAgain)
+    }
+
+    /// At least and at most so many of the next `len` bytes leave again: where the peer has shrunk its window, those that
+    /// fit it, and of one packet where it is closed (`__tcp_retransmit_skb` in `net/ipv4/tcp_output.c`).
+    fn leave_again(&self, socket: SocketId, len: u64) -> (u64, u64) {
+        let wire = self.stream(socket).and_then(|stream| stream.wire.as_ref());
+        match wire.map_or(u64::MAX, |wire| wire.window) {
+            0 => (len.min(1), len.min(SEGMENT_BYTES)),
+            window => (len.min(window), len.min(window)),
+        }
     }
 
     /// At least and at most so many bytes have left and were not acknowledged.
@@ -271,7 +282,7 @@ impl World<'_> {
 
     /// The pieces that may leave again in this step.
     pub(crate) fn resends(&self, socket: SocketId, len: u64) -> Vec<Decision> {
-        let left = len.saturating_sub(self.state.drained);
+        let left = self.leave_again(socket, len).1.saturating_sub(self.state.drained);
         let Some((segment, _)) = self.missed(socket).filter(|_| left > 0) else { return Vec::new() };
         if self.lane(socket) != Lane::RepairTcpTap || self.in_flight(socket).1 <= len {
             return Vec::new();
@@ -286,7 +297,14 @@ impl World<'_> {
         all.filter(|decision| self.clone().after(*decision).is_ok()).collect()
     }
 
-    /// What is owed to a peer that waits for more to acknowledge, or for what it misses.
+    /// What is owed to a peer that waits for what it misses.
+    pub(crate) fn owed_again(&self, socket: SocketId, len: u64) -> Vec<Promise> {
+        let mut owed = self.owed_to_peer(socket, len.saturating_add(1), Rule::StreamSentAgain);
+        owed.retain(|_| self.state.drained < self.leave_again(socket, len).0);
+        owed
+    }
+
+    /// What is owed to a peer that waits for more to acknowledge.
     pub(crate) fn owed_to_peer(&self, socket: SocketId, least: u64, rule: Rule) -> Vec<Promise> {
         let owed = self.in_flight(socket).0 >= least.max(1);
         let what = "bytes".to_string();
