@@ -59,6 +59,7 @@ const TAPPED: &str = "a tap may miss something where much is sent, so random pro
 /// Areas of rules that are of no random program, and why.
 const NOT_DRAWN: &[(&str, &str)] = &[
     ("mixed", "what is said of a mixed send is said of no program"),
+    ("drain", "what drains is asked for, so far"),
     ("read", "a read beside what a peer reads says nothing, so random programs have none"),
 ];
 

@@ -192,6 +192,8 @@ impl<'a> Judge<'a> {
                     | Step::Miss { .. }
                     | Step::Settle,
                 ) => {}
+                Some(Step::Fence { ring })
+                    if self.frontier.worlds().iter().any(|world| world.holds_fence(*ring)) => {}
                 Some(Step::Fence { .. }) => promises.push(Promise {
                     user_data: u64::MAX,
                     what: "result of the fence's nop".into(),

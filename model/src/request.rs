@@ -147,6 +147,8 @@ pub struct Request {
     /// Another thread may run it without `IOSQE_ASYNC`: it is the head of a chain that its batch leaves
     /// open, or behind a member that such a thread runs.
     pub is_led_away: bool,
+    /// All earlier requests of its ring before this one must be over before it is tried, by this rule.
+    pub waits_for: Option<(RequestId, Rule)>,
     /// The request that tries to cancel it, while the result of that was not seen.
     pub canceller: Option<RequestId>,
     /// A cancel that has ended found it, or may have.

@@ -7,22 +7,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a rule stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A manual page and a heading in it.
-    Man(&'static str, &'static str),
-    /// A kernel source file and the function in it, as of the release named last.
-    Kernel(&'static str, &'static str, &'static str),
-    /// A kernel header and a symbol in it.
-    Header(&'static str, &'static str),
-    /// Seen on these releases, and in no document.
-    Observed(&'static str),
-    /// Assumed, for this reason.
-    Assumed(&'static str),
-    /// A promise of this project's own, about what no kernel has: the text that explains it.
-    Contract(&'static str),
-}
+mod source;
+
+pub use source::Source;
 
 macro_rules! rules {
     ($($(#[doc = $text:literal])+ $name:ident = $id:literal, $source:expr;)*) => {
@@ -377,6 +364,19 @@ rules! {
     /// CQE_SKIP_SUCCESS on a zero-copy send is EINVAL, once.
     ZcSkipRefused = "zc.skip-refused", Kernel("io_uring/net.c", "io_send_zc_prep", "6.18");
 
+    // drain: what waits for everything before it.
+
+    /// A DRAIN entry posts nothing before every earlier request of its ring has posted its result.
+    DrainWaits = "drain.waits", Man("io_uring_enter.2", "IOSQE_IO_DRAIN");
+    /// An entry behind a DRAIN posts nothing before that has, nor before what that waited for has.
+    DrainHolds = "drain.holds", Man("io_uring_enter.2", "IOSQE_IO_DRAIN");
+    /// A DRAIN inside of a chain makes the whole chain wait, and the entry behind the chain too.
+    DrainWholeChain = "drain.whole-chain", Kernel("io_uring/io_uring.c", "io_init_drain", "6.18");
+    /// What waits for everything before it waits for notifications as well.
+    DrainWaitsForNotif = "drain.waits-for-notif", Kernel("io_uring/io_uring.c", "io_queue_deferred", "6.18");
+    /// Once an entry with CQE_SKIP_SUCCESS was taken, DRAIN is EOPNOTSUPP on that ring.
+    DrainNeverWithSkip = "drain.never-with-skip", Man("io_uring_enter.2", "IOSQE_CQE_SKIP_SUCCESS");
+
     // memlock: what a user without CAP_IPC_LOCK may lock.
 
     /// A zero-copy send of unregistered memory locks (length >> 12) + 2 pages; what does not fit is ENOMEM, with MORE and a notification.
@@ -468,22 +468,6 @@ impl Rule {
     /// The part of the id before the dot.
     pub fn area(self) -> &'static str {
         self.id().split_once('.').map_or(self.id(), |(area, _)| area)
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Man(page, heading) => {
-                let (name, section) = page.rsplit_once('.').unwrap_or((page, "?"));
-                write!(f, "{name}({section}), {heading}")
-            }
-            Source::Kernel(file, function, release) => write!(f, "{file} {function}, {release}"),
-            Source::Header(file, symbol) => write!(f, "{file} {symbol}"),
-            Source::Observed(releases) => write!(f, "observed on {releases}"),
-            Source::Assumed(reason) => write!(f, "assumed: {reason}"),
-            Source::Contract(text) => write!(f, "our own: {text}"),
-        }
     }
 }
 

@@ -28,6 +28,7 @@ mod bit {
     pub(super) const FAR: u32 = 0x7_0000;
     pub(super) const NO_PIECES: u32 = 0xf0_0000;
     pub(super) const NO_POSITION: u32 = 0x300_0000;
+    pub(super) const DRAIN: u32 = 0xc00_0000;
 }
 
 /// Details from here on make many pieces of a message in a zero-copy datagram.
@@ -42,6 +43,10 @@ pub(super) struct Surroundings<'a> {
     /// User data of requests on the same ring that may still be there.
     pub(super) alive: &'a [u64],
     pub(super) user_data: u64,
+    /// It is behind an entry that drains.
+    pub(super) drained: bool,
+    /// It may drain: its chain has no zero copy.
+    pub(super) may_drain: bool,
     /// It is behind nothing that may fail or has to be waited for.
     pub(super) alone: bool,
     /// Whether a send of so many bytes on a socket succeeds at once.
@@ -59,9 +64,18 @@ pub(super) struct Entry {
 
 /// The entry of a draft.
 pub(super) fn entry(draft: &EntryDraft, around: &mut Surroundings<'_>) -> Entry {
-    let features = around.features;
+    let mut features = around.features;
     let oddity = odd::oddity(draft, features);
     let mut sqe = Sqe { user_data: around.user_data, ..Sqe::default() };
+    let drains = draft.flags & bit::DRAIN == bit::DRAIN && around.may_drain && may_drain(features);
+    if drains || around.drained {
+        // a zero-copy send behind a drain hangs its ring for good; of the others the model says nothing there
+        features -= WITHOUT_DRAINS;
+    }
+    around.features = features;
+    if drains {
+        sqe.flags |= sqe_flag::DRAIN;
+    }
     sqe.opcode = opcode(draft, around);
     let has = |bits: u32, feature: Features| draft.flags & bits == bits && features.contains(feature);
     if has(bit::LINK, Features::LINKS) {
@@ -104,6 +118,8 @@ pub(super) fn entry(draft: &EntryDraft, around: &mut Surroundings<'_>) -> Entry 
         sends = None;
     }
     let may_stop = oddity != Oddity::Nothing
+        // refused behind one whose success posts nothing
+        || drains
         || features.contains(Features::ANYTHING)
         || sqe.is_zero_copy() && sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0;
     Entry { sqe, sends, may_stop }
@@ -138,6 +154,17 @@ fn seek(draft: &EntryDraft, sqe: &mut Sqe, around: &Surroundings<'_>) {
         sqe.len =
             u32::from([op::SEND, op::SEND_ZC, op::SENDMSG_ZC, op::WRITE][usize::from(draft.detail / 16 % 4)]);
     }
+}
+
+/// What no entry has that drains or is behind one that does.
+const WITHOUT_DRAINS: Features =
+    Features::ZERO_COPY.union(Features::SKIP).union(Features::DONTWAIT).union(Features::POLL_FIRST);
+
+/// Whether an entry of a program with these features may drain.
+pub(super) fn may_drain(features: Features) -> bool {
+    let never =
+        Features::CANCEL | Features::RINGS | Features::ANYTHING | Features::SKIP_WAITING | Features::BEYOND;
+    features.contains(Features::DRAIN) && !features.intersects(never)
 }
 
 /// Whether it is certain what becomes of an entry, so that its success may post nothing.

@@ -95,7 +95,9 @@ bitflags! {
         const SUBMIT_ALL = 1 << 41;
 
         /// `ASYNC_CANCEL` by descriptor and opcode, of all that is alike, and of any.
-        const CANCEL_BY = 1 << 40;
+        const CANCEL_BY = 1 << 43;
+        /// `IOSQE_IO_DRAIN`.
+        const DRAIN = 1 << 42;
 
         /// Sends on the far end of a socket.
         const FAR = 1 << 48;
@@ -110,6 +112,7 @@ bitflags! {
 
 /// What is not used unless it is asked for, each with the reason.
 pub const OFF: &[(Features, &str)] = &[
+    (Features::DRAIN, "what drains is not often run by many programs yet"),
     (Features::FAR, "the model takes far ends for descriptors that are not open"),
     (Features::CANCEL_BY, "the model says nothing where what is alike may be under way"),
     (Features::SKIP_WAITING, "the model does not follow successes that come later and post nothing"),

@@ -3,7 +3,7 @@
 //! It errs on the side of patience: where a wait might not end by itself, nothing is waited for, and the
 //! last step, which lets everything go on, ends what is left.
 
-use uringspec_model::abi::{msg, send_flag, sqe_flag};
+use uringspec_model::abi::{self, msg, send_flag, sqe_flag};
 use uringspec_model::memory::RegionId;
 use uringspec_model::program::{
     Amount, Lane, Limits, Program, Register, RingId, RingSetup, SocketId, SocketKind, SocketSetup,
@@ -88,6 +88,10 @@ pub(super) struct RingState {
     tables: Tables,
     /// Requests of other threads may look at the tables at any time.
     pub(super) asynchronous: bool,
+    /// Nothing is left where an entry is refused.
+    submits_all: bool,
+    /// An entry that drains was drawn.
+    drained: bool,
     /// Members of chains that may have been tried and were not seen.
     pub(super) chains: bool,
 }
@@ -152,7 +156,8 @@ pub(super) fn resolve(draft: &Draft, features: Features) -> Program {
 
 impl RingState {
     fn of(setup: &RingSetup) -> RingState {
-        RingState { entries: setup.entries as usize, ..RingState::default() }
+        let submits_all = setup.flags & abi::setup::SUBMIT_ALL != 0;
+        RingState { entries: setup.entries as usize, submits_all, ..RingState::default() }
     }
 }
 
@@ -296,6 +301,9 @@ impl Resolver<'_> {
             let alone = !may_stop && !sqes.last().is_some_and(Sqe::links);
             let sockets = &self.sockets;
             let is_sure = |socket: SocketId, len| sockets[usize::from(socket.0)].is_sure(len);
+            let chain = sqes.iter().rev().take_while(|sqe| sqe.links());
+            let lends = chain.clone().any(Sqe::is_zero_copy);
+            let drained = self.rings[ring].drained;
             let made = entry(
                 entry_draft,
                 &mut Surroundings {
@@ -305,12 +313,16 @@ impl Resolver<'_> {
                     tables: &self.rings[ring].tables,
                     alive: &self.rings[ring].alive,
                     user_data: self.next_user_data,
+                    drained,
+                    may_drain: !lends,
                     alone,
                     is_sure: &is_sure,
                 },
             );
             self.next_user_data += 1;
             may_stop |= made.may_stop;
+            self.rings[ring].drained |= made.sqe.flags & sqe_flag::DRAIN != 0;
+            let alone = alone && !self.rings[ring].drained;
             if let Some((socket, len)) = made.sends {
                 // one that waits to be told of room may not have been tried yet
                 let polls = made.sqe.ioprio & send_flag::POLL_FIRST != 0;
@@ -330,10 +342,12 @@ impl Resolver<'_> {
         let asynchronous = sqes.iter().any(is_async) || sqes.last().is_some_and(Sqe::links);
         let silent = sqes.last().is_some_and(|sqe| sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0);
         let state = &mut self.rings[ring];
-        state.asynchronous |= asynchronous;
+        state.asynchronous |= asynchronous || state.drained;
         state.chains |= sqes.iter().any(|sqe| sqe.links() || sqe.ioprio & send_flag::POLL_FIRST != 0);
         // A batch that ends early leaves at most all but one; entries that were left before come first.
-        if may_stop || state.left > 0 {
+        if may_stop && state.submits_all && state.left == 0 {
+            state.last = None;
+        } else if may_stop || state.left > 0 {
             state.left += sqes.len().saturating_sub(1);
             state.last = None;
         } else {
@@ -375,6 +389,10 @@ impl Resolver<'_> {
     }
 
     pub(super) fn fence(&mut self, ring: usize) {
+        if self.rings[ring].drained && !self.sockets.iter().all(Wire::rests) {
+            // it would wait for all that waits
+            return self.reap(ring, Until::Now);
+        }
         self.rings[ring].left = 0;
         self.rings[ring].chains = false;
         self.rings[ring].last = None;

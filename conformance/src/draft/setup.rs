@@ -3,6 +3,7 @@
 use uringspec_model::abi::setup;
 use uringspec_model::program::{Lane, Limits, RingSetup, SocketKind, SocketSetup, SocketState};
 
+use super::entry::may_drain;
 use super::{Draft, Features};
 
 /// Entries of submission queues.
@@ -32,7 +33,9 @@ pub(super) fn rings(draft: &Draft, features: Features) -> Vec<RingSetup> {
     (0..count)
         .map(|index| {
             let defers = features.contains(Features::DEFER) && draft.rings >> (2 + index) & 1 != 0;
-            let submits_all = features.contains(Features::SUBMIT_ALL) && draft.entries & 0x30 == 0x10;
+            // what is left where an entry is refused would have to be fenced, which waits where something drains
+            let submits_all = features.contains(Features::SUBMIT_ALL) && draft.entries & 0x30 == 0x10
+                || may_drain(features);
             let mut flags = if defers { setup::SINGLE_ISSUER | setup::DEFER_TASKRUN } else { 0 };
             flags |= if submits_all { setup::SUBMIT_ALL } else { 0 };
             RingSetup { entries, cq_entries: overflows.then_some(SQ_ENTRIES_FEW), flags }

@@ -183,17 +183,15 @@ pub fn prepare(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepar
     errors.refuse_if(sqe.flags & 0x80 != 0, errno::EINVAL, Rule::SqeFlagsKnown);
     errors.refuse_if(sqe.personality != 0, errno::EINVAL, Rule::SqePersonalityRegistered);
     if known {
-        let selects = sqe.flags & sqe_flag::BUFFER_SELECT != 0;
-        let can_select = matches!(sqe.opcode, op::SEND | op::READ | op::READV | op::RECV | op::RECVMSG);
-        errors.refuse_if(selects && !can_select, errno::EOPNOTSUPP, Rule::SqeSelectSupported);
+        errors.refuse_if(selects_in_vain(sqe), errno::EOPNOTSUPP, Rule::SqeSelectSupported);
         let ioprio_refused = sqe.ioprio != 0 && matches!(sqe.opcode, op::NOP | op::ASYNC_CANCEL);
         errors.refuse_if(ioprio_refused, errno::EINVAL, Rule::SqeIoprioRefused);
     }
     if !errors.0.is_empty() {
         return Prepared::Refused { errors: errors.0, notice: None };
     }
-    if sqe.flags & sqe_flag::DRAIN != 0 {
-        return Prepared::NotModelled("DRAIN".into());
+    if sqe.flags & sqe_flag::DRAIN != 0 && profile.version < KernelVersion(6, 16, 0) {
+        return Prepared::NotModelled("DRAIN before 6.16".into());
     }
     if sqe.flags & sqe_flag::BUFFER_SELECT != 0 && profile.version < KernelVersion(6, 18, 0) {
         return Prepared::NotModelled("BUFFER_SELECT before 6.18".into());
@@ -209,6 +207,16 @@ pub fn prepare(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepar
             None => format!("opcode {other}"),
         }),
     }
+}
+
+fn selects_in_vain(sqe: &Sqe) -> bool {
+    let can_select = matches!(sqe.opcode, op::SEND | op::READ | op::READV | op::RECV | op::RECVMSG);
+    sqe.flags & sqe_flag::BUFFER_SELECT != 0 && !can_select
+}
+
+/// Whether preparing an entry comes as far as what its flags say of the ring.
+pub(crate) fn reads_flags(sqe: &Sqe, profile: &Profile) -> bool {
+    sqe.opcode < profile.opcodes && sqe.flags & 0x80 == 0 && !selects_in_vain(sqe)
 }
 
 /// `io_nop_prep` and `io_nop` in `io_uring/nop.c`; flags are known since 6.11.

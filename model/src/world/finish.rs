@@ -37,8 +37,10 @@ impl World<'_> {
         }
         (self.state.returns, self.state.flag_owed, self.state.fill) = (None, None, None);
         match step {
-            Step::Reap { ring, .. } | Step::Peek { ring } | Step::Fence { ring } => {
+            Step::Reap { ring, .. } | Step::Peek { ring } => self.judge_taken(*ring)?,
+            Step::Fence { ring } => {
                 self.judge_taken(*ring)?;
+                self.judge_fence(*ring)?;
             }
             Step::Drain { socket, amount: Amount::Everything } => self.drained(*socket)?,
             Step::Drain { amount: Amount::Bytes(n), .. } => {
@@ -150,7 +152,9 @@ impl World<'_> {
     fn owes(&self, id: RequestId, request: &Request, settling: bool) -> Option<(&'static str, Rule)> {
         let first = request.before.is_none_or(|b| !self.state.requests.contains_key(&b));
         match request.phase {
-            Phase::Issued if !request.may.waiting => Some(("result", Rule::ResultComes)),
+            Phase::Issued if !request.may.waiting && self.awaits(request).is_none() => {
+                Some(("result", Rule::ResultComes))
+            }
             Phase::Issued | Phase::Armed if settling => Some(("result", Rule::ResultComes)),
             Phase::Queued if settling && first => Some(("result", Rule::ResultComes)),
             Phase::Queued | Phase::Issued | Phase::Armed => None,

@@ -9,6 +9,7 @@ mod attempt;
 mod beside;
 mod cancel;
 mod datagram;
+mod drain;
 mod finish;
 mod locked;
 mod notify;
@@ -173,6 +174,8 @@ pub(crate) struct Ring {
     /// It was not enabled yet.
     pub(crate) is_disabled: bool,
     pub(crate) sq_entries: usize,
+    /// What entries with `IOSQE_IO_DRAIN` have made of it.
+    pub(crate) drains: drain::Drains,
     /// The completions.
     pub(crate) queue: queue::Queue,
     /// The number of calls before the last enter with `GETEVENTS`, which runs deferred work.

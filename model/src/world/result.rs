@@ -31,6 +31,7 @@ impl World<'_> {
         if let Err(rule) = request.phase.after(Event::Finish) {
             self.refuse(rule)?;
         }
+        self.judge_drain(request)?;
         if let Some(before) = request.before {
             let done = self.state.requests.get(&before).is_none_or(|b| b.phase == Phase::Done);
             self.hold_to(done, Rule::LinkOrder)?;

@@ -78,6 +78,7 @@ impl World<'_> {
                 if self.ring_mut(*ring).is_none() {
                     return;
                 }
+                self.drain_fence(*ring);
                 self.run_work(*ring);
                 self.flush(*ring);
             }

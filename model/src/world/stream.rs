@@ -52,6 +52,7 @@ impl World<'_> {
 
     /// The peer reads bytes of the request.
     pub(super) fn deliver(&mut self, id: RequestId, len: u64, generation: Generation) -> Result<(), Rule> {
+        self.judge_early(id)?;
         match self.writer(id).and_then(|writer| Some((self.stream(writer.send.socket)?, writer))) {
             Some((stream, writer)) => self.judge_delivery(stream, writer, len, generation)?,
             None => self.refuse(Rule::StreamNothingInvented)?,

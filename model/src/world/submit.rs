@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::World;
+use super::drain::{Marked, refused_with_skip};
 use crate::abi::{errno, sqe_flag};
 use crate::may::May;
 use crate::mutation::Fault;
@@ -23,6 +24,8 @@ use crate::sqe::Sqe;
 struct Chain {
     members: Vec<RequestId>,
     failed: bool,
+    /// One of them drains, or has to, by this rule.
+    drains: Option<Rule>,
 }
 
 impl World<'_> {
@@ -41,19 +44,22 @@ impl World<'_> {
         while consumed < to_submit {
             let Some(sqe) = self.state.rings[index].left.pop_front() else { break };
             consumed += 1;
-            let (id, refused) = self.admit(ring, &sqe);
+            let marked = self.read_drain(ring, &sqe, chain.members.is_empty());
+            let (id, refused) = self.admit(ring, &sqe, marked);
             let joins = sqe.links() || !chain.members.is_empty();
+            chain.drains = chain.drains.or(marked.drains());
             if joins {
                 self.join(&mut chain, id, refused);
             }
             if !sqe.links() {
                 if joins {
                     self.start_chain(&chain);
-                    chain.members.clear();
-                    chain.failed = false;
                 } else if !refused {
+                    self.hold(&[id], chain.drains);
                     self.try_head(id);
                 }
+                chain.members.clear();
+                (chain.failed, chain.drains) = (false, None);
             }
             if refused && !sqe.links() && self.state.rings[index].submits_all {
                 self.state.returns_rule = Rule::RingSubmitAllGoesOn;
@@ -80,8 +86,9 @@ impl World<'_> {
     }
 
     /// Makes a request of an entry; says whether preparing it failed.
-    fn admit(&mut self, ring: RingId, sqe: &Sqe) -> (RequestId, bool) {
-        let (prepared, locks_pages) = self.prepare(sqe);
+    fn admit(&mut self, ring: RingId, sqe: &Sqe, marked: Marked) -> (RequestId, bool) {
+        let (prepared, locks_pages) = self.prepare(sqe, marked);
+        let drained = self.is_drained(ring, sqe, &prepared);
         let id = RequestId(self.state.next_id);
         self.state.next_id += 1;
         let mut request = Request {
@@ -105,8 +112,9 @@ impl World<'_> {
             never_waits: false,
             is_write: false,
             silent: sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0,
-            is_async: sqe.flags & sqe_flag::ASYNC != 0,
+            is_async: drained || sqe.flags & sqe_flag::ASYNC != 0,
             is_led_away: false,
+            waits_for: None,
             canceller: self.cancel_of(ring, sqe.user_data),
             is_found: false,
             is_missed: false,
@@ -174,9 +182,12 @@ impl World<'_> {
     }
 
     /// Prepares an entry, and charges it if it can be tried: pages that its user is charged.
-    fn prepare(&mut self, sqe: &Sqe) -> (Prepared, u32) {
+    fn prepare(&mut self, sqe: &Sqe, marked: Marked) -> (Prepared, u32) {
         let watched = Watched { space: self.space(), sink_was_read: Cell::new(false) };
-        let prepared = prepare(sqe, self.law.profile, &watched);
+        let mut prepared = prepare(sqe, self.law.profile, &watched);
+        if marked == Marked::Refused {
+            prepared = refused_with_skip(prepared);
+        }
         if watched.sink_was_read.get() {
             return (Prepared::NotModelled("a header in memory that reads fill".into()), 0);
         }
@@ -215,6 +226,7 @@ impl World<'_> {
             self.give_up("a cancel of what is alike, behind another request");
         }
         if !chain.failed {
+            self.hold(&chain.members, chain.drains);
             // whoever runs a member goes on with the next one
             for pair in chain.members.windows(2) {
                 let elsewhere = self.request(pair[0]).is_async;
