@@ -142,6 +142,17 @@ impl World<'_> {
         Some(if earlier.phase == Phase::Done { Rule::DrainWaitsForNotif } else { rule })
     }
 
+    /// A request has posted its notification, which others may have waited for.
+    pub(super) fn note_drained(&self, id: RequestId) {
+        let ring = self.request(id).ring;
+        let waited = |request: &Request| {
+            request.ring == ring && request.waits_for.is_some_and(|(bound, _)| id < bound)
+        };
+        if self.state.requests.values().any(waited) {
+            self.hit(Rule::DrainWaitsForNotif);
+        }
+    }
+
     fn earlier(&self, request: &Request, bound: RequestId) -> impl Iterator<Item = &Request> {
         let ring = request.ring;
         let before = self.state.requests.iter().take_while(move |(id, _)| **id < bound);

@@ -94,6 +94,7 @@ impl World<'_> {
             stream.released(id);
         }
         self.count(user_data, false, true);
+        self.note_drained(id);
         self.retire(id);
     }
 }
