@@ -165,7 +165,8 @@ impl World<'_> {
         let Some(stream) = self.stream(socket) else { return };
         let mut propose = |writer: &Writer| {
             self.propose_bytes(writer, |len_bytes, generation| {
-                if self.judge_delivery(stream, writer, len_bytes, generation).is_ok() {
+                let in_turn = self.judge_early(writer.request).is_ok();
+                if in_turn && self.judge_delivery(stream, writer, len_bytes, generation).is_ok() {
                     to(Decision::Deliver { request: writer.request, len_bytes, generation });
                 }
             });
