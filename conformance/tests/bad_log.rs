@@ -366,7 +366,7 @@ fn the_command_says_by_its_code_how_a_log_is_judged() {
     let code = |input: &str| uringspec(&["explain", "-"], input).status.code();
     assert_eq!(code("cqe 7 4096 MORE\n"), Some(0));
     assert_eq!(code("\n\n  cqe 7 0 NOTIF\n"), Some(1));
-    assert_eq!(code("submit #7 nop DRAIN\ncqe 7 0\n"), Some(3));
+    assert_eq!(code("submit #7 cancel #1 DRAIN\ncqe 7 -ENOENT\n"), Some(3));
     assert_eq!(code("cqe 7\n"), Some(64));
     assert_eq!(code(""), Some(64));
     assert_eq!(code("{\"v\":1,\"end\":\"complete\"}\n"), Some(64));

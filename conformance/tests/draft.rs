@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use uringspec::draft::{Draft, Features};
+use uringspec_model::abi::op;
 use uringspec_model::choices::{Choices, Seeded};
 use uringspec_model::profile::Profile;
 use uringspec_model::program::{Program, SocketId, Step};
@@ -20,14 +21,17 @@ fn bytes(number: u64) -> Vec<u8> {
 
 #[track_caller]
 fn check_shape(program: &Program, number: u64) {
-    let mut reset = BTreeSet::new();
+    let (mut reset, mut drained) = (BTreeSet::new(), false);
     for step in &program.steps {
         match step {
             Step::Submit { ring, sqes } => {
                 let room = program.rings[usize::from(ring.0)].entries as usize;
                 assert!(sqes.len() <= room, "{number}: more entries than the queue holds");
-                let drains = sqes.iter().any(|sqe| sqe.flags & 2 != 0);
-                assert!(!drains, "{number}: a drain, behind which zero copy hangs the ring");
+                for sqe in sqes {
+                    drained |= sqe.flags & 2 != 0;
+                    let lends = [op::SEND_ZC, op::SENDMSG_ZC].contains(&sqe.opcode);
+                    assert!(!drained || !lends, "{number}: zero copy behind a drain hangs the ring");
+                }
             }
             Step::ResetPeer { socket } => _ = reset.insert(*socket),
             Step::Drain { socket, .. } => {

@@ -8,8 +8,8 @@ use uringspec_model::verdict::Verdict;
 
 /// Of which the model says nothing yet: operations, field, and its bits.
 const UNCLAIMED: &[(&[u8], &str, &[u32])] = &[
-    // a drain
-    (OPCODES, "flags", &[1]),
+    // a drain of what is lent, of a cancel or of a read
+    (&[op::SEND_ZC, op::SENDMSG_ZC, op::ASYNC_CANCEL, op::READV], "flags", &[1]),
     // the peer's end of the connection
     (SENDS, "fd", &[0]),
     // a nop with a file, a registered buffer, or by way of task work
