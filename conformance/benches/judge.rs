@@ -27,10 +27,12 @@ const ROUND: u64 = 8;
 const HEADERS: u64 = WINDOW_BASE + (1 << 24);
 /// Bytes between two regions of iovecs and headers; each message has its own.
 const HEADER_BYTES: u64 = 56 + 2 * 16;
-/// How often each figure is measured; the least counts, since what else runs only adds.
+/// How long a sample is at least: reading the clock takes as long as a small program does, so several share one
+/// reading.
+const SAMPLE_NS: u64 = 10_000_000;
+/// How long each figure is measured, and how often at least; the least sample counts, since what else runs only adds.
+const FIGURE_NS: u64 = 1_000_000_000;
 const SAMPLES: u64 = 5;
-/// How long each time.
-const SAMPLE_NS: u64 = 100_000_000;
 /// Requests of a program for the kernel: more is more memory than a worker's window takes in one go.
 const LIVE_REQUESTS: u64 = 8_000;
 
@@ -130,20 +132,21 @@ fn pid_of(worker: &Worker) -> String {
 
 /// The processor time of one call, in nanoseconds.
 fn each(mut call: impl FnMut()) -> u64 {
-    call();
-    (0..SAMPLES).map(|_| sample(&mut call)).min().unwrap_or(0)
+    let mut times = 1;
+    let mut least = sample(times, &mut call);
+    while least * times < SAMPLE_NS {
+        times *= 2;
+        least = sample(times, &mut call);
+    }
+    let samples = SAMPLES.max(FIGURE_NS / (least * times));
+    (0..samples).map(|_| sample(times, &mut call)).fold(least, u64::min)
 }
 
-fn sample(call: &mut impl FnMut()) -> u64 {
-    let (mut times, before) = (0, ran_ns("thread-self"));
-    loop {
-        call();
-        times += 1;
-        let ran = ran_ns("thread-self") - before;
-        if ran >= SAMPLE_NS {
-            return ran / times;
-        }
-    }
+/// What one of so many calls takes.
+fn sample(times: u64, call: &mut impl FnMut()) -> u64 {
+    let before = ran_ns("thread-self");
+    (0..times).for_each(|_| call());
+    (ran_ns("thread-self") - before) / times
 }
 
 /// How long a thread has run, in nanoseconds.
