@@ -106,9 +106,16 @@ impl Ring {
         }
     }
 
-    /// Reaps until nothing is owed. What may never come is waited for only a little.
+    /// Reaps until nothing is owed. What may never come is waited for only a little, and a failure whose
+    /// success would be silent not at all, once the work that leads to it was done.
     pub(crate) fn settle(&mut self, patience: Duration, see: &mut dyn FnMut(Cqe)) -> Waited {
         let waited = self.reap(&Tally::settled_but_for_doubts, patience, see);
+        if waited == Waited::Enough {
+            for _ in 0..self.tally.rounds() {
+                self.enter(0, 0, ENTER_GETEVENTS, None);
+                self.take(see);
+            }
+        }
         if waited == Waited::Enough && !self.tally.settled() {
             self.reap(&Tally::settled, patience / DOUBT, see);
         }

@@ -73,6 +73,14 @@ impl World<'_> {
         !self.state.beside.is_empty() && request.phase == Phase::Queued && before.is_some_and(goes_on)
     }
 
+    /// Whether a member of a chain is handed on only behind the work that runs now: that comes to one before it, whose
+    /// completion is posted when all of this work is done (`io_handle_tw_list` in `io_uring/io_uring.c`).
+    pub(super) fn comes_behind_round(&self, id: RequestId) -> bool {
+        let runs_now = |before: &Request| !before.is_async && !before.late;
+        let mut before = self.chain_before(id).filter(|before| self.state.round.contains(before));
+        self.request(id).phase == Phase::Queued && before.any(|before| runs_now(self.request(before)))
+    }
+
     /// Whether a datagram to a closed port was, or may have been, sent before the request was tried, so that it may
     /// report the refusal (`sock_alloc_send_pskb` in `net/core/sock.c`).
     pub(super) fn may_be_refused(&self, id: RequestId) -> bool {

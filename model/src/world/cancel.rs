@@ -19,13 +19,16 @@ impl World<'_> {
         let awaiting = self.requests_with(ring, target).find(awaits);
         if let Some(found) = awaiting {
             let already = self.request(found).is_async || self.request(id).late;
-            self.request_mut(found).awaits_cancel = false;
+            let interrupts = self.request(found).may.errors.iter().any(|(error, _)| error.0 == errno::EINTR);
+            let request = self.request_mut(found);
+            request.awaits_cancel = false;
+            request.canceller = interrupts.then_some(id);
             let mut may = May::exactly(0, Rule::CancelFound);
             may.errors.extend(already.then_some((Errno(errno::EALREADY), Rule::CancelAlready)));
             return may;
         }
         let mut not_found = May::fail(errno::ENOENT, Rule::CancelNotFound);
-        if self.state.ran_elsewhere.contains(&(ring, target)) {
+        if self.may_run_elsewhere(id, target) {
             not_found.errors.push((Errno(errno::EALREADY), Rule::CancelAlready));
         }
         let is_over = |other: &RequestId| match self.request(*other).phase {
@@ -33,9 +36,12 @@ impl World<'_> {
             Phase::Issued => self.is_over(*other),
             Phase::Queued | Phase::Armed => false,
         };
-        let open = |other: &RequestId| *other != id && !is_over(other) && !self.request(*other).has_ended;
-        let found: Vec<RequestId> = self.requests_with(ring, target).filter(open).collect();
         let at_any_time = self.request(id).is_async || self.request(id).late;
+        let comes_later = |other: &RequestId| !at_any_time && self.comes_behind_round(*other);
+        let open = |other: &RequestId| {
+            *other != id && !is_over(other) && !self.request(*other).has_ended && !comes_later(other)
+        };
+        let found: Vec<RequestId> = self.requests_with(ring, target).filter(open).collect();
         // also one that is queued behind others, and may have been tried unseen
         let is_sought =
             |other: &RequestId| self.cancels(*other).is_some() || self.may_be_cancelled_unseen(*other);
@@ -87,6 +93,15 @@ impl World<'_> {
         may
     }
 
+    /// Whether a thread may be seen to run what the cancel names, though it has a result: it is put away only then
+    /// (`io_worker_handle_work` in `io_uring/io-wq.c`).
+    fn may_run_elsewhere(&self, id: RequestId, target: u64) -> bool {
+        let ring = self.request(id).ring;
+        let is_tried = |request: &Request| request.is_async && request.phase != Phase::Queued;
+        let runs = |other: RequestId| other != id && is_tried(self.request(other));
+        self.state.ran_elsewhere.contains(&(ring, target)) || self.requests_with(ring, target).any(runs)
+    }
+
     /// The request that tries to cancel this one, if its result was not seen.
     fn cancels(&self, id: RequestId) -> Option<RequestId> {
         self.request(id).canceller.filter(|canceller| self.state.requests.contains_key(canceller))
@@ -100,7 +115,8 @@ impl World<'_> {
         may.errors.push((Errno(errno::ENOENT), Rule::CancelNotFound));
         let late = self.request(id).late;
         let itself = self.request(id).is_async && self.request(id).user_data == target;
-        let already = late || itself || found.iter().any(|other| self.request(*other).is_async);
+        let elsewhere = found.iter().any(|other| self.request(*other).is_async);
+        let already = late || itself || elsewhere || self.may_run_elsewhere(id, target);
         may.errors.extend(already.then_some((Errno(errno::EALREADY), Rule::CancelAlready)));
         for other in found {
             let earlier = self.cancels(*other);

@@ -246,6 +246,8 @@ pub(crate) struct State {
     pub(crate) flag_owed: Option<RingId>,
     /// Requests that are tried together with the present one, in no promised order.
     pub(crate) beside: Vec<RequestId>,
+    /// Those that the work which runs now comes to, before any that it queues in turn.
+    pub(crate) round: Vec<RequestId>,
     /// Reads whose result was not seen.
     pub(crate) readers: BTreeSet<RequestId>,
     /// What a read has put into its memory, while that was not looked at.
@@ -341,6 +343,7 @@ impl<'a> World<'a> {
             begun: 0,
             flag_owed: None,
             beside: Vec::new(),
+            round: Vec::new(),
             readers: BTreeSet::new(),
             fill: None,
             unclaimed: None,

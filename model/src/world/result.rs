@@ -365,12 +365,17 @@ impl World<'_> {
         let socket = request.socket;
         self.sweep_behind(id, cancelled);
         if !by_itself {
+            let canceller = self.request(id).canceller;
             if sought {
                 self.target_ended(id, cancelled);
             }
+            // a thread that waited in the send was interrupted, which its cancel tells of as well
+            let interrupted = self.is_stopped(id, Res::Err(Errno(errno::EINTR)));
             let request = self.request_mut(id);
+            request.canceller = canceller.filter(|_| interrupted);
             request.awaits_cancel = !sought;
             request.may.errors.push((Errno(errno::ECANCELED), Rule::CancelEndsTarget));
+            request.may.add_errors(interrupted.then_some((Errno(errno::EINTR), Rule::CancelInterrupts)));
         }
         if let [(error, _)] = self.request(id).may.errors[..]
             && self.request(id).may.bytes.is_some_and(|counts| counts.rule == Rule::CancelFound)

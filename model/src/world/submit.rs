@@ -312,36 +312,44 @@ impl World<'_> {
         let mut together = Vec::with_capacity(self.state.requests.len());
         together.extend(self.state.requests.iter().filter(tried).map(|(id, _)| *id));
         let defers = self.state.rings[usize::from(ring.0)].defers;
-        // where work is deferred, what it queues in turn need not run in the same enter
-        let first_round = if defers { self.ready(ring).collect() } else { Vec::new() };
-        let mut next = first_round.iter();
         loop {
-            let ready = if defers { next.next().copied() } else { self.ready(ring).next() };
-            let Some(id) = ready else { break };
-            if self.waits_once_imported(id) {
-                self.request_mut(id).imported = true;
-                continue;
+            self.state.round = self.ready(ring).collect();
+            for at in 0..self.state.round.len() {
+                self.run_now(self.state.round[at], &together, defers);
             }
-            let drains = self.state.drains;
-            // a chain keeps its order whatever else is tried with it
-            self.state.beside.clone_from(&together);
-            let mut ahead = self.request(id).before;
-            while let Some((before, request)) = ahead.and_then(|b| Some((b, self.state.requests.get(&b)?))) {
-                ahead = request.before;
-                self.state.beside.retain(|other| *other != before);
+            // where work is deferred, what it queues in turn need not run in the same enter
+            if defers || self.state.round.is_empty() {
+                break;
             }
-            let before = self.request(id).before.and_then(|before| self.state.requests.get(&before));
-            let waited = before.is_some_and(|before| before.waited);
-            let begun = self.state.begun;
-            let request = self.request_mut(id);
-            // when the one before it was tried is not known, nor then when this one was
-            let earlier = !defers && request.born_at < begun;
-            request.late |=
-                waited || earlier || request.polls_first && (defers || request.born_drains != drains);
-            request.waited |= waited || defers;
-            self.try_first(id);
         }
+        self.state.round.clear();
         self.state.beside.clear();
+    }
+
+    /// Deferred work comes to a request that is ready, together with others.
+    fn run_now(&mut self, id: RequestId, together: &[RequestId], defers: bool) {
+        if self.waits_once_imported(id) {
+            self.request_mut(id).imported = true;
+            return;
+        }
+        let drains = self.state.drains;
+        // a chain keeps its order whatever else is tried with it
+        self.state.beside.clear();
+        self.state.beside.extend_from_slice(together);
+        let mut ahead = self.request(id).before;
+        while let Some((before, request)) = ahead.and_then(|b| Some((b, self.state.requests.get(&b)?))) {
+            ahead = request.before;
+            self.state.beside.retain(|other| *other != before);
+        }
+        let before = self.request(id).before.and_then(|before| self.state.requests.get(&before));
+        let waited = before.is_some_and(|before| before.waited);
+        let begun = self.state.begun;
+        let request = self.request_mut(id);
+        // when the one before it was tried is not known, nor then when this one was
+        let earlier = !defers && request.born_at < begun;
+        request.late |= waited || earlier || request.polls_first && (defers || request.born_drains != drains);
+        request.waited |= waited || defers;
+        self.try_first(id);
     }
 
     /// The queued requests of a ring that nothing keeps from being tried.
