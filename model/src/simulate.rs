@@ -1,15 +1,19 @@
 //! Simulation: one run that the kernel may take, or all of them.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::mem::{size_of, size_of_val};
 
 use crate::choices::Choices;
 use crate::cqe::Res;
 use crate::mutation::Mutation;
+use crate::net::Writer;
 use crate::profile::Profile;
 use crate::program::{Program, SocketId, SocketKind};
+use crate::request::{Request, RequestId};
 use crate::trace::{Ending, Run, Seen, Trace, What};
 use crate::walk::{Walk, Way};
-use crate::world::{Decision, Law, State};
+use crate::world::{Decision, Law, Socket, State};
 
 /// Room for so many observations at first, for as many pieces and ways on; small programs need no more.
 const USUAL: usize = 16;
@@ -46,11 +50,27 @@ pub fn simulate_mutant(
     Trace { seen: walk.seen, end: Ending::Complete }
 }
 
+/// States that an exploration keeps take no more than so much memory, by a rough count: what a peer reads in many pieces
+/// is kept with each of the states on the way.
+pub const BYTES_MAX: usize = 1 << 30;
+
 /// Too many states to walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany {
-    /// The bound that was reached.
+    /// So many were walked.
     pub states: usize,
+    /// Those that were kept took more than `BYTES_MAX`.
+    pub fill_memory: bool,
+}
+
+impl fmt::Display for TooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "more than {} states", self.states)?;
+        if self.fill_memory {
+            write!(f, ", which would take more than {} MB", BYTES_MAX >> 20)?;
+        }
+        Ok(())
+    }
 }
 
 /// What an exploration found.
@@ -67,7 +87,7 @@ pub struct Explored {
 
 /// Every run that the kernel of `profile` may take, modulo the order of completions in a step.
 ///
-/// Walks at most `states_max` states; design bound 10^6.
+/// Walks at most `states_max` states, design bound 10^6, and keeps no more of them than `BYTES_MAX` holds.
 pub fn explore(program: &Program, profile: &Profile, states_max: usize) -> Result<Explored, TooMany> {
     explore_mutant(program, profile, None, states_max)
 }
@@ -80,17 +100,26 @@ pub fn explore_mutant(
     mutation: Option<Mutation>,
     states_max: usize,
 ) -> Result<Explored, TooMany> {
-    let law = Law { mutation, ..Law::of(program, profile) };
+    explore_within(Law { mutation, ..Law::of(program, profile) }, states_max, BYTES_MAX)
+}
+
+/// As `explore`, with a bound of its own for memory; for tests.
+#[doc(hidden)]
+pub fn explore_within(law: Law<'_>, states_max: usize, bytes_max: usize) -> Result<Explored, TooMany> {
+    let program = law.program;
     let mut known: BTreeSet<(usize, State, Vec<Seen>)> = BTreeSet::new();
     let mut outcomes: BTreeSet<Vec<Seen>> = BTreeSet::new();
     let mut found = Explored::default();
     let mut open = vec![Walk::new(law)];
+    let (mut kept, mut waiting) = (0, bytes_of_walk(&open[0]));
     while let Some(walk) = open.pop() {
+        waiting -= bytes_of_walk(&walk);
         let ways = if walk.step < program.steps.len() { walk.ways() } else { Vec::new() };
         if ways.is_empty() {
             let cut = walk.step < program.steps.len();
             found.unclaimed.extend(walk.world.unclaimed().filter(|_| cut).map(str::to_string));
             if outcomes.insert(modulo_order(&walk.seen)) {
+                kept += 2 * bytes_of_seen(&walk.seen);
                 let end = if cut { Ending::Cut } else { Ending::Complete };
                 found.traces.push(Trace { seen: walk.seen, end });
             }
@@ -108,10 +137,13 @@ pub fn explore_mutant(
                 if !known.insert(key) {
                     continue;
                 }
+                kept += bytes_of_state(&next.world.state) + bytes_of_seen(&next.seen);
             }
             found.states += 1;
-            if found.states > states_max {
-                return Err(TooMany { states: states_max });
+            waiting += bytes_of_walk(&next);
+            let fill_memory = kept + waiting > bytes_max;
+            if found.states > states_max || fill_memory {
+                return Err(TooMany { states: found.states - 1, fill_memory });
             }
             open.push(next);
         }
@@ -154,7 +186,7 @@ pub fn is_simulated(
             }
             states += 1;
             if states > states_max {
-                return Err(TooMany { states: states_max });
+                return Err(TooMany { states: states_max, fill_memory: false });
             }
             open.push(next);
         }
@@ -237,6 +269,44 @@ fn is_on_the_way(program: &Program, wanted: &[Seen], walk: &Walk<'_>, known: usi
             bytes(&mut next.runs.iter()).starts_with(&read)
         }
         _ => false,
+    }
+}
+
+/// About so much memory holds a walk.
+fn bytes_of_walk(walk: &Walk<'_>) -> usize {
+    let runs: usize = walk.runs.iter().map(|(socket, run)| size_of_val(socket) + bytes_of_run(run)).sum();
+    size_of::<Walk<'_>>() + bytes_of_state(&walk.world.state) + bytes_of_seen(&walk.seen) + runs
+}
+
+/// About so much memory holds a state. Of its requests, all but one are taken as shared with the state before.
+fn bytes_of_state(state: &State) -> usize {
+    let on_socket = |socket: &Socket| match socket {
+        Socket::Stream(stream) => {
+            let of = |w: &Writer| {
+                size_of_val(w) + size_of_val(&w.send.segments[..]) + size_of_val(&w.unordered[..])
+            };
+            stream.writers.iter().map(of).sum()
+        }
+        Socket::Datagrams(datagrams) => size_of_val(&datagrams.queue[..]),
+        Socket::File { .. } => 0,
+    };
+    let sockets: usize = state.sockets.iter().map(|socket| size_of_val(socket) + on_socket(socket)).sum();
+    let requests = state.requests.len() * size_of::<(RequestId, usize)>() + size_of::<Request>();
+    size_of_val(state) + size_of_val(&state.rings[..]) + sockets + requests
+}
+
+fn bytes_of_seen(seen: &[Seen]) -> usize {
+    let runs = |one: &Seen| match &one.what {
+        What::Received(received) | What::SentAgain(received) => received.runs.iter().map(bytes_of_run).sum(),
+        _ => 0,
+    };
+    size_of_val(seen) + seen.iter().map(runs).sum::<usize>()
+}
+
+fn bytes_of_run(run: &Run) -> usize {
+    match run {
+        Run::Bytes(bytes) => size_of_val(run) + bytes.0.len(),
+        Run::Stamped { .. } => size_of_val(run),
     }
 }
 

@@ -5,14 +5,17 @@ mod programs;
 
 use std::collections::BTreeSet;
 
+use uringspec_model::abi::sqe_flag;
 use uringspec_model::check::check;
 use uringspec_model::choices::{Exhaustive, Seeded};
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{Generation, HexBytes, RegionId};
 use uringspec_model::profile::Profile;
-use uringspec_model::program::{Program, RingId, SocketId, SocketKind, Step};
-use uringspec_model::simulate::{explore, simulate};
+use uringspec_model::program::{Lane, Program, RingId, SocketId, SocketKind, Step};
+use uringspec_model::simulate::{explore, explore_within, simulate};
+use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{Ending, Received, RingCqe, Run, Seen, Trace, What};
+use uringspec_model::world::Law;
 
 #[test]
 fn every_simulated_trace_is_accepted() {
@@ -145,4 +148,18 @@ fn accepted_traces_of_tiny_programs_are_the_simulated_ones() {
         }
         println!("{name}: {} traces", allowed.len());
     }
+}
+
+#[test]
+fn an_exploration_that_would_fill_memory_is_given_up() {
+    use programs::{program, submit, wait_all, zc};
+    let profile = Profile::v6_18();
+    // two sends that both wait for room are read in turns, in pieces of any length
+    let sends = [1, 2].map(|user_data| Sqe { flags: sqe_flag::ASYNC, ..wait_all(zc(user_data, 0, 4000)) });
+    let meant = program(Lane::Gate, vec![submit(sends), Step::Settle]);
+    let given_up = explore_within(Law::of(&meant, &profile), 1_000_000, 1 << 16).unwrap_err();
+    assert!(given_up.fill_memory, "{given_up:?}");
+    assert!(given_up.to_string().ends_with(" states, which would take more than 1024 MB"), "{given_up}");
+    let all = explore_within(Law::of(&meant, &profile), 100, usize::MAX).unwrap_err();
+    assert_eq!(all.to_string(), "more than 100 states");
 }

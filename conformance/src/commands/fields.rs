@@ -70,7 +70,7 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
             let mut rows: Vec<(Outcome, Vec<u32>)> = Vec::new();
             for bit in 0..field.bits {
                 let what = outcome(opcode, field.first + bit, &profile)
-                    .unwrap_or_else(|many| Outcome::Unclaimed(format!("more than {} states", many.states)));
+                    .unwrap_or_else(|many| Outcome::Unclaimed(many.to_string()));
                 match rows.iter_mut().find(|(known, _)| *known == what) {
                     Some((_, bits)) => bits.push(bit),
                     None => rows.push((what, vec![bit])),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use uringspec_model::simulate::TooMany;
 
 use super::{complain, find, load, profile, rings_words};
 use crate::allowed::{Allowed, CUT, Part, allowed, line};
@@ -76,7 +77,7 @@ struct Summary {
 #[derive(PartialEq, Eq)]
 enum Answer {
     Outcomes(Vec<(Vec<Part>, usize)>),
-    TooMany(usize),
+    TooMany(TooMany),
     Skipped(String),
 }
 
@@ -110,7 +111,7 @@ pub fn run(args: &Args, out: &mut Output) -> u8 {
                         summary.states += states;
                         Answer::Outcomes(outcomes)
                     }
-                    Err(too_many) => Answer::TooMany(too_many.states),
+                    Err(too_many) => Answer::TooMany(too_many),
                 },
             };
             match answers.iter_mut().find(|(known, _)| *known == answer) {
@@ -136,10 +137,17 @@ fn show(loaded: &Loaded, answer: &Answer, rings: &[&'static str], summary: &mut 
     let kinds = rings_words(rings);
     let outcomes = match answer {
         Answer::Outcomes(outcomes) => outcomes,
-        Answer::TooMany(states) => {
+        Answer::TooMany(too_many) => {
             summary.too_many += 1;
-            let reason =
-                format!("{states} states were walked and there are more; split the case, or give --states");
+            let states = too_many.states;
+            let reason = match too_many.fill_memory {
+                true => format!("there are {too_many}; split the case, or ask for fewer bytes"),
+                false => {
+                    format!(
+                        "{states} states were walked and there are more; split the case, or give --states"
+                    )
+                }
+            };
             complain(&format!("{}, {kinds}: {reason}", loaded.found.file));
             out.object(&Unanswered { case, rings, reason: &reason });
             return;

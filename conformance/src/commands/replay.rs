@@ -178,10 +178,7 @@ fn show(
     let listed = match allowed(lowered, profile, STATES_MAX) {
         Ok(allowed) => allowed.outcomes.into_iter().map(|(parts, _)| parts).collect(),
         Err(too_many) => {
-            out.line(&format!(
-                "  what else may come is not listed: there are more than {} states",
-                too_many.states
-            ));
+            out.line(&format!("  what else may come is not listed: there are {too_many}"));
             Vec::new()
         }
     };

@@ -106,7 +106,7 @@ fn same_steps(given: &Lowered, read: &Lowered) -> Result<(), NoCase> {
 
 fn traces(lowered: &Lowered, profile: &Profile, states_max: usize) -> Result<Vec<Trace>, NoCase> {
     let explored = explore(&lowered.program, profile, states_max)
-        .map_err(|too_many| NoCase::TooMuch(format!("{} states and more", too_many.states)))?;
+        .map_err(|too_many| NoCase::TooMuch(too_many.to_string()))?;
     match explored.traces.iter().any(|trace| trace.end == Ending::Cut) {
         true => Err(NoCase::Unclaimed),
         false => Ok(explored.traces),
