@@ -13,7 +13,7 @@ use crate::case::print::mode_word;
 use crate::case::{Expect, Mode};
 use crate::catalog::{self, Loaded};
 use crate::draft::{BYTES_MAX, Draft};
-use crate::{log, token};
+use crate::{fuzzed, log, token};
 
 /// Characters of a token that are shown where it only names something.
 const SHORT: usize = 16;
@@ -48,7 +48,10 @@ pub fn given(word: &str, colours: bool) -> Result<Given, Refused> {
         let file = File::open(path).map_err(|error| format!("{word}: {error}"))?;
         let read = file.take(BYTES_MAX as u64).read_to_end(&mut bytes);
         read.map_err(|error| format!("{word}: {error}"))?;
-        return Ok(Given::program(word.into(), word, Draft::from_bytes(&bytes).resolve(), None));
+        let any_fields = path.iter().any(|part| part == "sqe_fields");
+        let program =
+            if any_fields { fuzzed::any_fields(&bytes) } else { Draft::from_bytes(&bytes).resolve() };
+        return Ok(Given::program(word.into(), word, program, None));
     }
     if path.is_file() && path.extension().is_none_or(|extension| extension != "case") {
         let file = File::open(path).map_err(|error| format!("{word}: {error}"))?;
@@ -68,7 +71,8 @@ pub fn given(word: &str, colours: bool) -> Result<Given, Refused> {
     Ok(Given { word: name.clone(), name, lowered, case: Some(loaded), verdict: None })
 }
 
-/// Whether this has a name that libFuzzer gives to what it found; such bytes are a draft.
+/// Whether this has a name that libFuzzer gives to what it found; such bytes are a draft, that of the target whose
+/// folder it lies in.
 fn is_artifact(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let sorts = ["crash-", "timeout-", "oom-", "slow-unit-", "leak-", "minimized-from-"];

@@ -51,6 +51,10 @@ const OUT_OF_REACH: &[(Rule, &str)] = &[
     (Rule::CancelCounts, SEEKING),
     (Rule::CancelDescriptor, SEEKING),
     (Rule::CancelMatches, SEEKING),
+    (
+        Rule::MsgNameReadable,
+        "names lie in memory that can be read, and others only where any values are drawn",
+    ),
     (Rule::MemlockRings, "it is part of what the other rules of locked memory count"),
 ];
 const SEEKING: &str = "cancels of what is alike are drawn only where that is asked for";

@@ -8,6 +8,7 @@ use uringspec::campaign;
 use uringspec::catalog::{self, Loaded};
 use uringspec::draft::{Draft, Features};
 use uringspec::expect::within;
+use uringspec::fuzzed::any_fields;
 use uringspec::keep::{NoCase, keep};
 use uringspec::log::{self, Log};
 use uringspec::outcome::Outcome;
@@ -80,6 +81,12 @@ fn what_a_fuzz_target_found_is_a_draft() {
     fs::write(&path, &bytes).expect("the file can be written");
     let given = given::given(path.to_str().expect("a plain path"), false).expect("any bytes are a draft");
     assert_eq!(given.lowered[0].program, Draft::from_bytes(&bytes).resolve());
+    // the target `sqe_fields` makes something else of the same bytes
+    let folder = folder.path().join("sqe_fields");
+    let found = folder.join("crash-1f3a");
+    fs::create_dir(&folder).and_then(|()| fs::write(&found, &bytes)).expect("the file can be written");
+    let given = given::given(found.to_str().expect("a plain path"), false).expect("any bytes are a draft");
+    assert_eq!(given.lowered[0].program, any_fields(&bytes));
     fs::write(&path, []).expect("the file can be written");
     assert!(given::given(path.to_str().expect("a plain path"), false).is_ok());
 }

@@ -281,6 +281,8 @@ rules! {
     MsgIovecLengthSign = "msg.iovec-length-sign", Man("writev.2", "ERRORS");
     /// A name with a negative length is EINVAL.
     MsgNameLength = "msg.name-length", Kernel("net/socket.c", "__copy_msghdr", "6.18");
+    /// A name that cannot be read is EFAULT.
+    MsgNameReadable = "msg.name-readable", Kernel("net/socket.c", "__copy_msghdr", "6.18");
     /// Control data of more than INT_MAX bytes are ENOBUFS.
     MsgControlLength = "msg.control-length", Kernel("net/socket.c", "____sys_sendmsg", "6.18");
 

@@ -14,6 +14,9 @@ type Vector = (u64, u64);
 /// Bytes of a `struct user_msghdr`.
 const MSGHDR_BYTES: usize = 56;
 
+/// Bytes of a name that are read, at most: those of a `struct sockaddr_storage`.
+const NAME_BYTES_MAX: u64 = 128;
+
 /// Reads a message header: where its array is, and whether its control data are longer than may be; adds
 /// to `errors` what is wrong with it. The error is what the model does not cover.
 pub(super) fn message(
@@ -30,12 +33,16 @@ pub(super) fn message(
     let (name, name_len, iov, count, control_len) =
         (word(0), word(8) as u32 as i32, word(16), word(24), word(40));
     errors.refuse_if(name_len < 0 && name != 0, errno::EINVAL, Rule::MsgNameLength);
+    let named = name != 0 && name_len > 0;
+    let name_bytes = (name_len.max(0) as u64).min(NAME_BYTES_MAX);
+    let unreadable = named && memory.readable_prefix(name, name_bytes) < name_bytes;
+    errors.refuse_if(unreadable, errno::EFAULT, Rule::MsgNameReadable);
     let long_control = control_len > i32::MAX as u64;
     errors.refuse_if(count > UIO_MAXIOV, errno::EMSGSIZE, Rule::MsgAtMost1024);
     if !errors.0.is_empty() {
         return Ok(((0, 0), false));
     }
-    if name != 0 && name_len > 0 {
+    if named {
         return Err("a message with a name");
     }
     if control_len != 0 && !long_control {
