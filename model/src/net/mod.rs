@@ -2,12 +2,14 @@
 
 mod cork;
 mod datagram;
+mod room;
 mod stream;
 mod wire;
 mod writer;
 
 pub use datagram::{Charge, Datagram, Datagrams, UDP4_LONGEST, UDP6_LONGEST};
-pub use stream::{Connection, Pending, Room, Stream, Timing};
+pub use room::Room;
+pub use stream::{Around, Connection, Pending, Stream, Timing};
 pub use wire::{SEGMENT_BYTES, WINDOW_UNIT_BYTES, Wire};
 pub use writer::{Holds, Writer};
 

@@ -3,28 +3,13 @@
 //! Bytes of several requests are kept as a partial order of writers, not as one sequence: which of
 //! two requests that waited for room came first shows only when the peer reads. So nothing is
 //! enumerated; every read narrows what is known.
-//!
-//! It errs on the side of allowing: where the lane says nothing about room, any count may be taken.
 
-use super::{Holds, REQUEST_OVERHEAD_BYTES, SocketSend, Wire, Writer};
+use super::{Holds, Room, SocketSend, Wire, Writer};
 use crate::cqe::Res;
 use crate::memory::{Generation, RegionId};
 use crate::request::RequestId;
 use crate::rules::Rule;
 use crate::trace::RoomReport;
-
-/// Whether a send of a certain length is accepted whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// It must be.
-    Enough,
-    /// Some of it must be accepted, and not all.
-    Part,
-    /// Nothing may be accepted.
-    None,
-    /// Any count.
-    Unknown,
-}
 
 /// The state of the connection, as the sender sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +42,17 @@ pub enum Timing {
     Unknown,
     /// At a time that is not known, by another thread.
     Threaded,
+}
+
+/// What else is on a socket when a request is tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Around<'a> {
+    /// Requests that are tried together with it, in no promised order.
+    pub beside: &'a [RequestId],
+    /// Those of its chain that surely took what they take before it.
+    pub ahead: &'a [RequestId],
+    /// What others count for that may have been tried unseen, before it.
+    pub unseen: u64,
 }
 
 /// What a socket has in its send queue and what its peer has read.
@@ -106,51 +102,16 @@ impl Stream {
         }
     }
 
-    /// How the room looks to a send of `len` bytes.
-    pub fn room_for(&self, len: u64) -> Room {
-        if self.room.full {
-            return Room::None;
-        }
-        let waiting = self.waiting();
-        let asked = len.saturating_add(REQUEST_OVERHEAD_BYTES);
-        let is_idle = self.window_closed && self.writers.is_empty() && self.room.accepts_bytes > 0;
-        match self.room.most_bytes {
-            _ if waiting.saturating_add(asked) <= self.room.accepts_bytes => Room::Enough,
-            Some(most) if is_idle && len > most => Room::Part,
-            _ => Room::Unknown,
-        }
-    }
-
-    /// What the writers count for.
-    pub(super) fn waiting(&self) -> u64 {
-        let charge = |(i, writer): (usize, &Writer)| match &self.wire {
-            Some(wire) => self.unacked_charge(i, wire.acked),
-            None => writer.charge(),
-        };
-        self.writers.iter().enumerate().map(charge).fold(0, u64::saturating_add)
-    }
-
-    /// Whether a poll surely says that the socket can be written, with so much besides waiting (`sk_stream_is_writeable`
-    /// in `include/net/sock.h`, `unix_writable` in `net/unix/af_unix.c`).
-    pub fn is_surely_writable(&self, besides: u64) -> bool {
-        let waiting = self.waiting().saturating_add(besides);
-        let most = if self.is_unix { self.room.accepts_bytes / 4 } else { self.room.accepts_bytes / 3 * 2 };
-        !self.room.full && waiting < most
-    }
-
     /// Takes a request's bytes on, with what was accepted of them by the first try.
-    ///
-    /// `beside` are requests that are tried together with it, in no promised order, and `ahead` those of its
-    /// chain that surely took what they take before it.
     pub fn enqueue(
         &mut self,
         request: RequestId,
         send: SocketSend,
         room: Room,
         timing: Timing,
-        beside: &[RequestId],
-        ahead: &[RequestId],
+        around: Around<'_>,
     ) {
+        let Around { beside, ahead, unseen } = around;
         let loose = timing != Timing::Now;
         let len = send.len_bytes;
         let free =
@@ -193,40 +154,43 @@ impl Stream {
             unordered,
             joined,
             loose,
+            notified: false,
             threaded: timing == Timing::Threaded,
             corked,
             packet,
         };
         if accepted.1 > 0 && !declared {
-            writer.holds = match self.holds_of_next(&writer) {
+            writer.holds = match self.holds_of_next(&writer, unseen) {
                 Holds::No if corked => Holds::Maybe,
                 holds => holds,
             };
         }
+        self.hold_back(&writer);
         self.writers.push(writer);
         self.let_leave();
     }
 
-    /// What was promised room and may not have been tried yet is promised none any more; the requests.
-    pub fn lose_room(&mut self) -> Vec<RequestId> {
-        let untried = self.writers.iter_mut().filter(|w| w.loose && w.read == 0 && w.accepted.0 == 0);
-        let lost = untried.map(|writer| {
-            writer.least = 1;
-            writer.send.retries = true;
-            writer.request
-        });
-        lost.collect()
-    }
-
-    /// Whether the bytes of a request that comes behind all others leave by themselves.
-    fn holds_of_next(&self, next: &Writer) -> Holds {
-        let ahead = self.waiting();
+    /// Whether the bytes of a request that comes behind all others, and `unseen` bytes besides, leave by themselves.
+    fn holds_of_next(&self, next: &Writer, unseen: u64) -> Holds {
+        let ahead = self.waiting().saturating_add(unseen);
         if self.window_closed {
             Holds::Surely
         } else if ahead.saturating_add(next.charge()) <= self.room.leaves_bytes {
             Holds::No
         } else {
             Holds::Maybe
+        }
+    }
+
+    /// What may come behind the bytes of `next` need not leave by itself where these fill what the peer takes.
+    fn hold_back(&mut self, next: &Writer) {
+        let fits = self.waiting().saturating_add(next.charge()) <= self.room.leaves_bytes;
+        if fits || self.wire.is_some() {
+            return;
+        }
+        let behind = |w: &&mut Writer| next.unordered.contains(&w.request) && !w.notified;
+        for writer in self.writers.iter_mut().filter(behind).filter(|w| w.holds == Holds::No) {
+            writer.holds = Holds::Maybe;
         }
     }
 
@@ -415,27 +379,13 @@ impl Stream {
     /// The request's notification was seen: its bytes have left, and so have those before them.
     pub fn released(&mut self, request: RequestId) {
         let Some(i) = self.index(request).filter(|_| self.wire.is_none()) else { return };
+        self.writers[i].notified = true;
         let unordered = self.writers[i].unordered.clone();
         for writer in &mut self.writers[..=i] {
             if !unordered.contains(&writer.request) {
                 writer.holds = Holds::No;
             }
         }
-    }
-
-    /// How the room looks to a request that was tried before and waits.
-    pub fn room_for_retry(&self, request: RequestId) -> Room {
-        let too_long = |w: &Writer| self.room.most_bytes.is_some_and(|most| w.send.len_bytes > most);
-        if self.room.full || (self.window_closed && self.writer(request).is_some_and(too_long)) {
-            return Room::None;
-        }
-        let enough = self.writer(request).is_some() && self.has_room_besides(0);
-        if enough { Room::Enough } else { Room::Unknown }
-    }
-
-    /// Whether all that waits has room, and so much besides.
-    pub fn has_room_besides(&self, besides: u64) -> bool {
-        self.waiting().saturating_add(besides) <= self.room.accepts_bytes
     }
 
     /// Nothing is queued on either end any more: what was accepted was read. Names the rule where

@@ -267,7 +267,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Room, SocketSend, Timing, usual_room};
+    use crate::net::{Around, Room, SocketSend, Timing, usual_room};
     use crate::program::{Lane, SocketId};
 
     fn sent(window: u64, lens: &[u64]) -> Stream {
@@ -284,7 +284,7 @@ mod tests {
                 zero_copy: true,
                 corks: false,
             };
-            stream.enqueue(RequestId(i as u32), send, Room::Enough, Timing::Now, &[], &[]);
+            stream.enqueue(RequestId(i as u32), send, Room::Enough, Timing::Now, Around::default());
         }
         stream
     }

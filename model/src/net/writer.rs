@@ -41,6 +41,8 @@ pub struct Writer {
     pub unordered: Vec<RequestId>,
     /// Another zero-copy request's bytes may share a structure with its bytes.
     pub joined: bool,
+    /// Its notification was seen.
+    pub notified: bool,
     /// Another thread may not have tried it yet.
     pub loose: bool,
     /// Another thread tries it.

@@ -8,7 +8,7 @@ use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::{Counts, May};
 use crate::mutation::Fault;
-use crate::net::{Connection, Room, SocketSend, Stream, Timing};
+use crate::net::{Around, Connection, Room, SocketSend, Stream, Timing};
 use crate::notice::{Event as NoticeEvent, Used};
 use crate::prepare::{Beyond, Plan, Retry, SendPlan};
 use crate::program::{End, SocketId, SocketKind, SocketState, socket_of};
@@ -361,7 +361,8 @@ impl World<'_> {
                 let took = |before: &RequestId| self.request(*before).may.errors.is_empty();
                 let ahead: Vec<_> = self.chain_before(id).filter(took).collect();
                 let stream = self.stream_mut(socket).expect("looked up above");
-                stream.enqueue(id, send, room, timing, &beside, &ahead);
+                let around = Around { beside: &beside, ahead: &ahead, unseen };
+                stream.enqueue(id, send, room, timing, around);
                 if !late {
                     self.state.beside = beside;
                 }

@@ -162,8 +162,8 @@ impl World<'_> {
                 request.notice.filter(|n| n.stage != Stage::Posted)?;
                 let kept = !request.cut
                     || (Deviation::OrphanNotif.applies_to(self.law.profile) && !self.law.contract);
-                let unseen =
-                    |socket| self.lane(socket).is_declared() && self.queued_on(socket).next().is_some();
+                // what may have gone on unseen may be before it in the queue, or share its packets
+                let unseen = |socket| self.queued_on(socket).next().is_some();
                 let released =
                     settling || self.holds(id, request) == Holds::No && !request.socket.is_some_and(unseen);
                 (kept && released).then_some(("notification", Rule::NotifComes))

@@ -8,7 +8,7 @@ use crate::cqe::Errno;
 use crate::memory::Generation;
 use crate::mutation::Fault;
 use crate::net::{Connection, Holds, Room, Stream};
-use crate::notice::Used;
+use crate::notice::{Notice, Stage, Used};
 use crate::program::{Amount, RingId, SocketId, Step};
 use crate::request::{Event, Phase, Request, RequestId};
 use crate::rules::Rule;
@@ -295,9 +295,11 @@ impl World<'_> {
         stream.reset();
         for (id, holds, joined) in fates {
             let at_end = self.way_at_end(holds, joined);
-            let Some(notice) = self.state.requests.get_mut(&id).and_then(|r| r.notice.as_mut()) else {
-                continue;
-            };
+            let Some(request) = self.state.requests.get_mut(&id) else { continue };
+            let is_over = request.phase == Phase::Done;
+            // what is known to have ended with nothing taken says that, whatever its connection comes to
+            let took = |notice: &&mut Notice| !(is_over && notice.stage == Stage::Allocated);
+            let Some(notice) = request.notice.as_mut().filter(took) else { continue };
             notice.used = match (holds, joined) {
                 _ if unknown || notice.used == Used::Unknown => Used::Unknown,
                 _ if declared => at_end,
@@ -313,9 +315,10 @@ impl World<'_> {
     /// A thread that waits in a send on a Unix socket, or is in the middle of one, is told that bytes which it had sent
     /// are lost (`unix_release_sock` in `net/unix/af_unix.c`); one that begins later finds only that the peer is gone.
     fn reset_threads(&mut self, socket: SocketId) {
-        let unread =
-            |stream: &&Stream| stream.is_unix && stream.writers.iter().any(|w| w.accepted.1 > w.read);
-        if self.stream(socket).filter(unread).is_none() {
+        let Some(stream) = self.stream(socket).filter(|stream| stream.is_unix) else { return };
+        let unread = stream.writers.iter().any(|w| w.accepted.1 > w.read);
+        // also what was perhaps sent behind a member of a chain that went on unseen
+        if !unread && self.queued_on(socket).all(|(_, request)| request.len_bytes == 0) {
             return;
         }
         self.ends_mut(socket).lost = self.state.begun;
