@@ -70,15 +70,22 @@ pub(super) fn iovecs(
             &mut many[..]
         }
     };
+    let word = |iovec: &[u8], at: usize| u64::from_le_bytes(std::array::from_fn(|i| iovec[at + i]));
     if memory.read(addr, array).is_err() && count > 0 {
         errors.refuse_if(true, errno::EFAULT, Rule::MsgIovecsReadable);
+        // they are looked at one by one, so what is wrong with one that can be read may be found first
+        let readable = memory.readable_prefix(addr, 16 * count) / 16 * 16;
+        let array = &mut array[..readable as usize];
+        if memory.read(addr, array).is_ok() {
+            let is_long = array.chunks_exact(16).any(|iovec| word(iovec, 8) > i64::MAX as u64);
+            errors.refuse_if(is_long, errno::EINVAL, Rule::MsgIovecLengthSign);
+        }
         return Ok(Vec::new());
     }
     let mut ranges = Vec::with_capacity(count as usize);
     let mut total: u64 = 0;
     for iovec in array.chunks_exact(16) {
-        let base = u64::from_le_bytes(std::array::from_fn(|i| iovec[i]));
-        let len = u64::from_le_bytes(std::array::from_fn(|i| iovec[8 + i]));
+        let (base, len) = (word(iovec, 0), word(iovec, 8));
         errors.refuse_if(len > i64::MAX as u64, errno::EINVAL, Rule::MsgIovecLengthSign);
         let outside = !fixed && len <= i64::MAX as u64 && !is_user_range(base, len);
         errors.refuse_if(outside, errno::EFAULT, Rule::SendMemoryReadable);
