@@ -10,8 +10,8 @@ use crate::may::{Counts, May};
 use crate::mutation::Fault;
 use crate::net::{Around, Connection, Room, SocketSend, Stream, Timing};
 use crate::notice::{Event as NoticeEvent, Used};
-use crate::prepare::{Beyond, Plan, Retry, SendPlan};
-use crate::program::{End, SocketId, SocketKind, SocketState, socket_of};
+use crate::prepare::{Plan, Retry, SendPlan};
+use crate::program::{End, SocketId, socket_of};
 use crate::request::{Event, Phase, RequestId};
 use crate::rules::Rule;
 use crate::space::{Segment, UserMemory};
@@ -101,33 +101,9 @@ impl World<'_> {
             }
             Socket::Stream(_) | Socket::Datagrams(_) => match plan.beyond {
                 None => Ok(socket),
-                Some(beyond) => self.go_beyond(socket, beyond)?,
+                Some(beyond) => self.go_beyond(socket, beyond, plan.long_control)?,
             },
         })
-    }
-
-    /// What a socket makes of what only some sockets are known to look at; `None` if nothing can be said.
-    fn go_beyond(&mut self, socket: SocketId, beyond: Beyond) -> Option<Result<SocketId, May>> {
-        let ends = self.state.ends[usize::from(socket.0)];
-        let setup = &self.law.program.sockets[usize::from(socket.0)];
-        let is_tcp = matches!(setup.kind, SocketKind::Tcp4 | SocketKind::Tcp6);
-        let is_whole =
-            setup.state == SocketState::Connected && ends.closed.max(ends.shut).max(ends.reset) == 0;
-        match (beyond, &self.state.sockets[usize::from(socket.0)]) {
-            (Beyond::Flags, _) if is_tcp => Some(Ok(socket)),
-            (Beyond::FastOpen, _) if is_tcp && is_whole => {
-                Some(Err(May::fail(errno::EISCONN, Rule::SendFastOpenConnected)))
-            }
-            (Beyond::EmptyName, Socket::Stream(_)) => Some(Ok(socket)),
-            (Beyond::EmptyName, _) => {
-                self.give_up("a datagram with an empty destination");
-                None
-            }
-            (Beyond::Flags | Beyond::FastOpen, _) => {
-                self.give_up("flags of sends that only TCP is known to make nothing of");
-                None
-            }
-        }
     }
 
     /// What the first try of a send may come to.
@@ -157,7 +133,9 @@ impl World<'_> {
                 }
                 let found = may.errors.iter().all(|(error, _)| error.0 != errno::EBADF);
                 // before the socket is asked, as `io_init_rw_fixed` in `io_uring/rw.c` does it for writes
-                if (plan.imports_first || plan.is_write) && found {
+                let asked = [Rule::SendFastOpenConnected, Rule::MsgControlLength];
+                let imports_first = plan.imports_first || plan.is_write;
+                if found && (imports_first || may.errors.iter().any(|(_, rule)| asked.contains(rule))) {
                     may.errors = fault.map_or(may.errors, |fault| vec![fault]);
                     may.add_errors(faults);
                 }

@@ -3,13 +3,13 @@
 //! Source: `io_wq_submit_work` in `io_uring/io_uring.c`, 6.18: what another thread runs comes at a time of
 //! its own.
 
-use super::World;
+use super::{Socket, World};
 use crate::abi::errno;
 use crate::cqe::{Errno, Res};
-use crate::may::Counts;
+use crate::may::{Counts, May};
 use crate::net::{REQUEST_OVERHEAD_BYTES, Room, Stream};
-use crate::prepare::{Retry, SendPlan};
-use crate::program::SocketId;
+use crate::prepare::{Beyond, Retry, SendPlan};
+use crate::program::{SocketId, SocketKind, SocketState};
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 
@@ -179,6 +179,37 @@ impl World<'_> {
         let unseen = self.unseen_on(socket, id);
         let full = |s: &Stream| s.is_unix && s.was_connected && !s.purged && !s.is_surely_writable(unseen);
         plan.poll_first && self.stream(socket).is_some_and(full)
+    }
+
+    /// What a socket makes of what only some sockets are known to look at; `None` if nothing can be said.
+    pub(super) fn go_beyond(
+        &mut self,
+        socket: SocketId,
+        beyond: Beyond,
+        long_control: bool,
+    ) -> Option<Result<SocketId, May>> {
+        let ends = self.state.ends[usize::from(socket.0)];
+        let setup = &self.law.program.sockets[usize::from(socket.0)];
+        let is_tcp = matches!(setup.kind, SocketKind::Tcp4 | SocketKind::Tcp6);
+        let is_whole =
+            setup.state == SocketState::Connected && ends.closed.max(ends.shut).max(ends.reset) == 0;
+        match (beyond, &self.state.sockets[usize::from(socket.0)]) {
+            (Beyond::Flags, _) if is_tcp => Some(Ok(socket)),
+            (Beyond::FastOpen, _) if is_tcp && is_whole => {
+                // what the message says is looked at before TCP is asked
+                let long = long_control.then(|| May::fail(errno::ENOBUFS, Rule::MsgControlLength));
+                Some(Err(long.unwrap_or_else(|| May::fail(errno::EISCONN, Rule::SendFastOpenConnected))))
+            }
+            (Beyond::EmptyName, Socket::Stream(_)) => Some(Ok(socket)),
+            (Beyond::EmptyName, _) => {
+                self.give_up("a datagram with an empty destination");
+                None
+            }
+            (Beyond::Flags | Beyond::FastOpen, _) => {
+                self.give_up("flags of sends that only TCP is known to make nothing of");
+                None
+            }
+        }
     }
 
     /// Whether the peer has read since the request was submitted.
