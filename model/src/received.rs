@@ -271,10 +271,27 @@ fn read_run(world: &mut World<'_>, socket: SocketId, run: &Run, is_alone: bool) 
         if !whole || !(plain || exact && !any_queued) {
             return None;
         }
+        if !exact && others_take_over(world, socket, request, run) {
+            return None;
+        }
         world.after(Decision::Deliver { request, len_bytes, generation }).ok()?;
         at += len_bytes;
     }
     Some(())
+}
+
+/// Whether the bytes of a run that are of a request, which may have taken fewer, may from some place on be those of
+/// another that comes behind it.
+fn others_take_over(world: &World<'_>, socket: SocketId, request: RequestId, run: &Run) -> bool {
+    let writers = world.stream(socket).map_or(&[][..], |stream| &stream.writers);
+    let mut lengths = Vec::new();
+    writers.iter().filter(|other| other.request != request).any(|other| {
+        let first = other.bytes_from(other.read, u64::MAX).next();
+        first.is_some_and(|segment| {
+            takeovers(world, &segment, run, 0, run.len_bytes(), &mut lengths);
+            !lengths.is_empty()
+        })
+    })
 }
 
 /// Takes bytes that left again, each piece of them from the one place in the stream that it can be of.
