@@ -317,6 +317,7 @@ impl<'a> Walk<'a> {
                 let most = self.world.fill().map_or(u64::MAX, |fill| fill.left);
                 let segments = datagram.map(|d| cut_off(&d.segments, most)).unwrap_or_default();
                 self.world.after_proposed(decision)?;
+                self.write_runs();
                 let mut runs = Vec::new();
                 for s in segments {
                     push_run(&mut runs, run_of(s.region, s.oldest, s.offset, s.len_bytes));
