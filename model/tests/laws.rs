@@ -5,13 +5,15 @@ mod programs;
 
 use std::collections::BTreeSet;
 
-use uringspec_model::abi::sqe_flag;
+use uringspec_model::abi::{op, send_flag, sqe_flag};
 use uringspec_model::check::check;
 use uringspec_model::choices::{Exhaustive, Seeded};
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{Generation, HexBytes, RegionId};
 use uringspec_model::profile::Profile;
-use uringspec_model::program::{Lane, Program, RingId, SocketId, SocketKind, Step};
+use uringspec_model::program::{
+    Amount, End, Lane, Program, RingId, SocketId, SocketKind, SocketSetup, Step, fd_of,
+};
 use uringspec_model::simulate::{explore, explore_within, simulate};
 use uringspec_model::sqe::Sqe;
 use uringspec_model::trace::{Ending, Received, RingCqe, Run, Seen, Trace, What};
@@ -162,4 +164,29 @@ fn an_exploration_that_would_fill_memory_is_given_up() {
     assert!(given_up.to_string().ends_with(" states, which would take more than 1024 MB"), "{given_up}");
     let all = explore_within(Law::of(&meant, &profile), 100, usize::MAX).unwrap_err();
     assert_eq!(all.to_string(), "more than 100 states");
+}
+
+/// A send of the first `len` bytes of region 0 on a socket.
+fn on_socket(socket: u16, user_data: u64, len: u32) -> Sqe {
+    Sqe { fd: fd_of(SocketId(socket), End::Near), ..programs::send(op::SEND, user_data, 0, len) }
+}
+
+#[test]
+fn traces_of_several_sockets_and_declared_peers_are_accepted() {
+    let profile = Profile::v6_18();
+    let ack = |n| Step::Ack { socket: SocketId(0), amount: Amount::Bytes(n) };
+    let acks = programs::program(Lane::RepairTcp, vec![programs::submit([on_socket(0, 1, 1)]), ack(8)]);
+    let first = Sqe { ioprio: send_flag::POLL_FIRST, ..on_socket(1, 1, 3) };
+    let chain = [first, programs::linked(programs::cancel(2, 1)), on_socket(0, 3, 2)];
+    let mut sockets = programs::program(Lane::GateFull, vec![programs::submit(chain), Step::Settle]);
+    let udp = SocketSetup { kind: SocketKind::Udp4, lane: Lane::Loopback, ..sockets.sockets[0].clone() };
+    sockets.sockets.push(udp);
+    for (name, program) in [("ack of more than was sent", acks), ("datagrams and streams", sockets)] {
+        for seed in 0..1000 {
+            let trace = simulate(&program, &profile, &mut Seeded::new(seed));
+            let verdict = check(&program, &profile, &trace);
+            let shown = programs::show(&program, &trace);
+            assert!(verdict.is_accepted(), "{name}, seed {seed}: {verdict:?}\n{shown}");
+        }
+    }
 }

@@ -253,13 +253,10 @@ impl Stream {
         }
     }
 
-    /// The request is cancelled: no more is taken of it, and nothing if it had one try only.
-    pub fn stop(&mut self, request: RequestId, keeps: bool) {
-        let Some(i) = self.index(request) else { return };
-        if keeps {
+    /// The request is cancelled: no more is taken of it.
+    pub fn stop(&mut self, request: RequestId) {
+        if let Some(i) = self.index(request) {
             (self.writers[i].ended, self.writers[i].loose) = (true, false);
-        } else {
-            self.settle(request, Res::Bytes(0));
         }
     }
 

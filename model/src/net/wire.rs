@@ -180,6 +180,14 @@ impl Stream {
         wire.acked.saturating_sub(others.fold(wire.gone.saturating_add(unseen), u64::saturating_add))
     }
 
+    /// Whether all that was acknowledged can have been sent, `unseen` bytes of it by requests that were not seen to be
+    /// tried.
+    pub fn was_sent(&self, unseen: impl FnOnce() -> u64) -> bool {
+        let Some(wire) = self.wire.as_ref().filter(|_| !self.connection_is_reset()) else { return true };
+        let seen = self.most_seen();
+        wire.acked <= seen || wire.acked - seen <= unseen()
+    }
+
     /// The peer acknowledges `n` more bytes.
     pub fn ack(&mut self, n: u64) {
         if let Some(wire) = &mut self.wire {

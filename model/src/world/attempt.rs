@@ -107,7 +107,7 @@ impl World<'_> {
     }
 
     /// What the first try of a send may come to.
-    fn try_send(&mut self, id: RequestId, plan: &SendPlan) -> May {
+    pub(super) fn try_send(&mut self, id: RequestId, plan: &SendPlan) -> May {
         if self.sends_sink(&plan.ranges) {
             self.give_up("a send of what reads have put into memory");
             return May::default();

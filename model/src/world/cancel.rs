@@ -2,7 +2,7 @@
 //!
 //! Source: `io_async_cancel`, `io_try_cancel` in `io_uring/cancel.c`, 6.18.
 
-use super::World;
+use super::{Socket, World};
 use crate::abi::errno;
 use crate::cqe::{Errno, Res};
 use crate::may::{Counts, May};
@@ -199,21 +199,30 @@ impl World<'_> {
 
     /// Whether what a cancel is to end can end so: bytes that have come to the peer were taken.
     pub(super) fn may_have_found(&self, id: RequestId) -> bool {
-        let target =
-            self.state.requests.iter().find(|(_, r)| r.canceller == Some(id) && r.phase != Phase::Done);
-        let (cancels, only) = (self.request(id).cancels, self.request(id).only_target);
-        let Some((target, request)) = target.filter(|(t, _)| cancels.is_none() || only == Some(**t)) else {
+        let request = self.request(id);
+        let target = match request.cancels {
+            // whichever other cancel its target was last sought by
+            Some(_) => request.only_target,
+            None => {
+                let mut all = self.state.requests.iter();
+                all.find(|(_, r)| r.canceller == Some(id) && r.phase != Phase::Done)
+                    .map(|(target, _)| *target)
+            }
+        };
+        let Some((target, request)) = target.and_then(|t| Some((t, self.state.requests.get(&t)?))) else {
             return true;
         };
-        let arrived = self.arrived(*target);
-        arrived == 0 || (request.retries && arrived < request.len_bytes)
+        let arrived = self.arrived(target);
+        let ended = request.has_ended && request.may.bytes.is_some() || arrived > 0;
+        request.phase == Phase::Done || !ended || request.retries && arrived < request.len_bytes
     }
 
     /// The request is cancelled: it ends with what was taken of it, or with `ECANCELED`.
     pub(super) fn mark_cancelled(&mut self, id: RequestId, taken: (u64, u64), canceller: Option<RequestId>) {
-        let (socket, retries) = (self.request(id).socket, self.request(id).retries);
-        if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
-            stream.stop(id, retries);
+        let retried = self.request(id).socket.filter(|_| self.request(id).retries);
+        match retried.and_then(|socket| self.stream_mut(socket)) {
+            Some(stream) => stream.stop(id),
+            None => self.sent_nothing(id),
         }
         // a cancel that is itself cancelled was never tried
         self.request_mut(id).cancels = None;
@@ -247,10 +256,22 @@ impl World<'_> {
         };
     }
 
+    /// A request ends with nothing of it sent.
+    pub(super) fn sent_nothing(&mut self, id: RequestId) {
+        let socket = self.request(id).socket;
+        match socket.and_then(|socket| self.state.sockets.get_mut(usize::from(socket.0))) {
+            Some(Socket::Stream(stream)) => stream.settle(id, Res::Bytes(0)),
+            Some(Socket::Datagrams(queue)) => queue.settle(id, true),
+            Some(Socket::File { .. }) | None => {}
+        }
+    }
+
     /// The smallest and largest count that was taken of a request so far.
     pub(super) fn taken(&self, id: RequestId) -> (u64, u64) {
-        let writer = self.request(id).socket.and_then(|s| self.stream(s)?.writer(id));
-        writer.map_or((0, 0), |w| w.accepted)
+        let request = self.request(id);
+        let writer = request.socket.and_then(|s| self.stream(s)?.writer(id));
+        // once the peer has all of it nobody writes it any more
+        writer.map_or((request.read, request.read), |w| w.accepted)
     }
 
     /// The target of a cancel whose result is not known may end cancelled as well.

@@ -345,11 +345,10 @@ impl World<'_> {
         let again = Res::Err(Errno(errno::EAGAIN));
         let is_refused = self.is_refused_late(id, request, Res::Err(Errno(errno::ECONNREFUSED)));
         let is_crowded = self.is_crowded_out(id, request, again);
-        let by_itself = !request.may.errors.is_empty()
-            || is_polled_elsewhere(request, again)
-            || request.swept.is_some()
-            || is_crowded
-            || is_refused;
+        let fails =
+            !request.may.errors.is_empty() || is_polled_elsewhere(request, again) || is_crowded || is_refused;
+        let is_swept = request.swept.is_some() && !fails;
+        let by_itself = fails || is_swept;
         let cancelled = Res::Err(Errno(errno::ECANCELED));
         let sought = self.may_be_cancelled(id, cancelled);
         let sought_unseen = self.may_be_cancelled_unseen(id);
@@ -362,7 +361,9 @@ impl World<'_> {
         let (Some(next), true) = (next, failed && tried) else {
             return Err(Rule::LinkStartsAfterResult);
         };
-        let socket = request.socket;
+        if is_swept {
+            self.was_swept(id);
+        }
         self.sweep_behind(id, cancelled);
         if !by_itself {
             let canceller = self.request(id).canceller;
@@ -390,9 +391,7 @@ impl World<'_> {
         request.may.add_errors(is_crowded.then_some((Errno(errno::EAGAIN), Rule::SendDontwait)));
         request.may.add_errors(is_refused.then_some((Errno(errno::ECONNREFUSED), Rule::DatagramRefused)));
         request.has_ended = true;
-        if let Some(stream) = socket.and_then(|socket| self.stream_mut(socket)) {
-            stream.settle(id, again);
-        }
+        self.sent_nothing(id);
         let request = self.request_mut(next);
         request.waited = true;
         request.late = true;

@@ -56,11 +56,14 @@ impl World<'_> {
             return;
         }
         let target = request.user_data;
-        let sought = self.seekers_elsewhere(request.ring, target).next().is_some();
+        // what is behind it in its chain waits for its end
+        let sought = self
+            .seekers_elsewhere(request.ring, target)
+            .any(|seeker| self.chain_before(seeker).all(|before| before != id));
         let own = Swept { target, is_known: request.is_found_elsewhere };
         let swept = request.swept.or((own.is_known || sought).then_some(own));
         if let Some(next) = request.behind.and_then(|next| self.state.requests.get_mut(&next)) {
-            next.swept = swept;
+            next.swept = next.swept.filter(|swept| swept.is_known).or(swept);
         }
     }
 
@@ -73,10 +76,12 @@ impl World<'_> {
     pub(super) fn was_swept(&mut self, id: RequestId) {
         let ring = self.request(id).ring;
         let Some(swept) = self.request(id).swept.filter(|swept| !swept.is_known) else { return };
+        self.request_mut(id).swept = Some(Swept { is_known: true, ..swept });
         let mut seekers = self.seekers_elsewhere(ring, swept.target);
         if let (Some(only), None) = (seekers.next(), seekers.next()) {
             drop(seekers);
-            self.request_mut(only).may = May::exactly(0, Rule::CancelFound);
+            let only = self.request_mut(only);
+            (only.may, only.has_ended) = (May::exactly(0, Rule::CancelFound), true);
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::{Decision, World};
 use crate::cqe::Res;
+use crate::may::May;
 use crate::memory::Generation;
 use crate::net::{Connection, Holds, SEGMENT_BYTES};
 use crate::notice::Used;
-use crate::prepare::{Plan, Retry};
+use crate::prepare::Plan;
 use crate::program::{Amount, Lane, RingId, SocketId};
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
@@ -115,65 +116,87 @@ impl World<'_> {
         }
     }
 
-    /// Whether what peers have acknowledged may have been sent where a request has this result, which may cut what is
-    /// behind it.
+    /// Whether what peers have acknowledged may have been sent where a request has this result, whatever that means for
+    /// others: it may cut what is behind it, and say what a cancel has found.
     pub(super) fn judge_acked(&self, id: RequestId, request: &Request, res: Res) -> Result<(), Rule> {
-        let count = match res {
+        let sockets = (0..self.state.sockets.len() as u16).map(SocketId);
+        let mut declared = sockets.filter(|socket| self.lane(*socket).is_declared());
+        let Some(first) = declared.next() else { return Ok(()) };
+        let mut all = std::iter::once(first).chain(declared);
+        if all.any(|socket| self.queued_on(socket).next().is_some()) {
+            let mut next = self.clone();
+            next.conclude(id, res);
+            let was_sent = next.unclaimed().is_some() || next.was_acked_sent();
+            return self.hold_to(was_sent, Rule::StreamPrefix);
+        }
+        let Some(stream) = request.socket.and_then(|socket| self.stream(socket)) else { return Ok(()) };
+        let taken = match res {
             Res::Bytes(n) => n,
             Res::Err(_) => 0,
         };
-        let cuts = request.behind.is_some() && request.fails_chain(res) && !request.hard;
-        for socket in (0..self.state.sockets.len() as u16).map(SocketId) {
-            if !self.lane(socket).is_declared() || !cuts && request.socket != Some(socket) {
-                continue;
-            }
-            let Some(stream) = self.stream(socket) else { continue };
-            let is_cut = |other: RequestId| cuts && self.chain_before(other).any(|before| before == id);
-            let unseen = self.unseen_bytes(socket, |other| other != id && !is_cut(other));
-            let taken = if request.socket == Some(socket) { count } else { 0 };
-            self.hold_to(taken >= stream.least_acked(id, unseen), Rule::StreamPrefix)?;
-        }
-        Ok(())
+        self.hold_to(taken >= stream.least_acked(id, 0), Rule::StreamPrefix)
+    }
+
+    /// Whether all that peers have acknowledged can have been sent.
+    fn was_acked_sent(&self) -> bool {
+        let sockets = (0..self.state.sockets.len() as u16).map(SocketId);
+        sockets.filter(|socket| self.lane(*socket).is_declared()).all(|socket| {
+            let unseen = || self.unseen_bytes(socket, |_| true);
+            self.stream(socket).is_none_or(|stream| stream.was_sent(unseen))
+        })
     }
 
     /// The most bytes that requests which may have been tried unseen have sent on a socket, of those that are `wanted`.
     fn unseen_bytes(&self, socket: SocketId, wanted: impl Fn(RequestId) -> bool) -> u64 {
         let cuts = |before: RequestId| {
-            let before = self.request(before);
-            before.phase == Phase::Queued && !before.hard && self.surely_fails(before)
+            let request = self.request(before);
+            request.cut || !request.hard && self.surely_fails(before, request)
         };
         let may_send = |id: RequestId| wanted(id) && !self.chain_before(id).any(cuts);
         let unseen = self.queued_on(socket).filter(|(id, _)| may_send(*id));
-        unseen.map(|(_, request)| self.most_sent(request)).fold(0, u64::saturating_add)
+        unseen.map(|(id, request)| self.most_sent(id, request)).fold(0, u64::saturating_add)
     }
 
     /// The most bytes that a request can send which was not seen to be tried.
-    fn most_sent(&self, request: &Request) -> u64 {
-        let Some(Plan::Send(plan)) = &request.plan else { return request.len_bytes };
-        if plan.refused.is_some() || plan.poll_first && plan.retry == Retry::Never {
-            return 0;
-        }
-        if plan.fixed.is_none() {
-            return self.readable(&plan.ranges);
-        }
-        let ring = &self.state.rings[usize::from(request.ring.0)];
-        let mut tables = std::iter::once(&ring.tables).chain(ring.former.iter().map(|(_, tables)| tables));
-        let may_send = request.imported || tables.any(|tables| tables.judge(plan).is_none());
-        if may_send { request.len_bytes } else { 0 }
+    fn most_sent(&self, id: RequestId, request: &Request) -> u64 {
+        let Some(may) = self.tried_unseen(id) else { return request.len_bytes };
+        if may.waiting { request.len_bytes } else { may.bytes.map_or(0, |counts| counts.most) }
     }
 
-    /// Whether a request that was not seen to be tried fails whenever it is.
-    fn surely_fails(&self, request: &Request) -> bool {
-        let nowhere = matches!(request.plan, Some(Plan::Send(_))) && self.plan_socket(request).is_none();
-        nowhere || request.len_bytes > 0 && self.most_sent(request) == 0
+    /// Whether a request fails, whatever may still come of it; or whenever it is tried, where that was not seen.
+    fn surely_fails(&self, id: RequestId, request: &Request) -> bool {
+        // where the peer has read another's bytes behind it, it has ended
+        let ended = request.socket.and_then(|socket| self.stream(socket)?.writer(id)).filter(|w| w.closed);
+        let taken = ended.map_or(u64::MAX, |writer| writer.accepted.1);
+        let fails = |may: &May| {
+            let most = may.bytes.map(|counts| Res::Bytes(counts.most.min(taken)));
+            (!may.waiting || ended.is_some()) && most.is_none_or(|most| request.fails_chain(most))
+        };
+        match request.phase {
+            Phase::Queued => self.tried_unseen(id).is_some_and(|may| fails(&may)),
+            Phase::Issued | Phase::Armed => fails(&request.may),
+            // whatever failed has cut what was behind it
+            Phase::Done => false,
+        }
+    }
+
+    /// What a send may have come to that was tried at some time between its submission and now; `None` if nothing can
+    /// be said.
+    fn tried_unseen(&self, id: RequestId) -> Option<May> {
+        let mut next = self.clone();
+        let request = next.request_mut(id);
+        request.late = true;
+        let Some(Plan::Send(plan)) = request.plan.take() else { return None };
+        let may = next.try_send(id, &plan);
+        next.unclaimed().is_none().then_some(may)
     }
 
     /// At least so many bytes of a request have come to its peer.
     pub(super) fn arrived(&self, id: RequestId) -> u64 {
         let request = self.request(id);
-        let on_stream = request.socket.and_then(|socket| {
+        let on_stream = request.socket.or_else(|| self.plan_socket(request)).and_then(|socket| {
             let (stream, unseen) = (self.stream(socket)?, self.unseen_bytes(socket, |other| other != id));
-            Some(stream.writer(id)?.read.max(stream.least_acked(id, unseen)))
+            Some(stream.writer(id).map_or(0, |writer| writer.read).max(stream.least_acked(id, unseen)))
         });
         on_stream.unwrap_or(0).max(request.read)
     }
@@ -271,8 +294,11 @@ impl World<'_> {
     pub(crate) fn acks(&self, socket: SocketId, amount: Amount) -> Vec<Decision> {
         let (least, most) = self.in_flight(socket);
         let mut counts = match amount {
-            Amount::Bytes(n) => vec![n.saturating_sub(self.state.drained)],
-            Amount::Everything => vec![least, most],
+            Amount::Bytes(n) if most >= n.saturating_sub(self.state.drained) => {
+                vec![n.saturating_sub(self.state.drained)]
+            }
+            // less than it waits for has left, and it acknowledges that before it gives up
+            Amount::Bytes(_) | Amount::Everything => vec![least, most],
         };
         counts.retain(|n| *n > 0);
         counts.dedup();
