@@ -34,7 +34,7 @@ use drafts::{Subject, subjects};
 /// Programs of a property, unless more are asked for.
 const CASES: u32 = 128;
 /// Programs of the law *self*, which costs little and finds most.
-const CASES_OF_SELF: u32 = 1024;
+const CASES_OF_SELF: u32 = 16_384;
 
 /// What holds of a trace of a program, whoever made it.
 type Holds = fn(&Program, &Trace) -> Result<(), String>;
