@@ -11,13 +11,14 @@ use uringspec_model::abi::{cqe_flag, errno, name_of};
 use uringspec_model::cqe::{Completion, Cqe, Res, Usage};
 use uringspec_model::memory::{Generation, Region};
 use uringspec_model::program::Step;
-use uringspec_model::trace::Run;
+use uringspec_model::trace::{Run, Words};
 
 use crate::case::lowered::{Expectation, Expected, Lowered, PlacedArrival, PlacedPiece};
 use crate::case::print::patterns_words;
 use crate::case::{self, ExpectLine, Pattern, ResPattern, Silence, Upto, UsagePattern};
 use crate::marks::{Mark, ends_reached, product, requests};
 use crate::outcome::{Block, Outcome};
+use crate::words::ring_words as in_words;
 
 /// What came and was not listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub fn within(lowered: &Lowered, outcome: &Outcome) -> Result<BTreeSet<Mark>, Mi
         match &expectation.what {
             Expected::Returned(value) => returned(expectation, *value, outcome)?,
             Expected::Overflow(set) => overflow(expectation, *set, outcome)?,
+            Expected::Words(words) => words_are(expectation, *words, outcome)?,
             Expected::Completions(expect) => {
                 let block = outcome.blocks.get(&expectation.step);
                 marks.extend(block_within(index, expectation, expect, block.unwrap_or(&Block::default()))?);
@@ -83,6 +85,18 @@ fn overflow(expectation: &Expectation, expected: bool, outcome: &Outcome) -> Res
             line: expectation.line,
             came: came.map_or("the ring was not asked".into(), |came| words(*came)),
             listed: vec![words(expected)],
+        }),
+    }
+}
+
+fn words_are(expectation: &Expectation, expected: Words, outcome: &Outcome) -> Result<(), Mismatch> {
+    match outcome.words.get(&expectation.step) {
+        Some(came) if *came == expected => Ok(()),
+        came => Err(Mismatch {
+            step: expectation.step,
+            line: expectation.line,
+            came: came.map_or("the ring was not asked".into(), |came| in_words(*came)),
+            listed: vec![in_words(expected)],
         }),
     }
 }

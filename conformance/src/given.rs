@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use uringspec_model::program::{Amount, Program, Register, Step};
+use uringspec_model::trace::Words;
 use uringspec_model::verdict::Verdict;
 
 use crate::case::lowered::{Expectation, Expected, Lowered};
@@ -110,6 +111,8 @@ pub fn lowered(program: Program) -> Lowered {
         Step::Register { what: Register::UpdateBuffers { iovecs, .. }, .. } => {
             Some(Expected::Returned(iovecs.len() as i64))
         }
+        Step::Enter(call) => Some(Expected::Returned(call.to_submit.into())),
+        Step::Look { ring } => Some(Expected::Words(Words { ring: *ring, ..Words::default() })),
         Step::Register { .. } | Step::Setup(_) | Step::EnterElsewhere { .. } => Some(Expected::Returned(0)),
         Step::Reap { .. } | Step::Peek { .. } => Some(Expected::Completions(nothing.clone())),
         Step::Drain { amount: Amount::Everything | Amount::Bytes(_), .. } => {

@@ -47,7 +47,7 @@ pub fn required(lowered: &Lowered) -> Result<BTreeSet<Mark>, Mismatch> {
     let mut marks = BTreeSet::new();
     for (index, expectation) in lowered.expectations.iter().enumerate() {
         match &expectation.what {
-            Expected::Returned(_) | Expected::Overflow(_) | Expected::Resent(_) => {}
+            Expected::Returned(_) | Expected::Overflow(_) | Expected::Words(_) | Expected::Resent(_) => {}
             Expected::Arrivals(arrivals) => marks.extend(
                 (0..arrivals.len()).map(|alternative| Mark::Arrival { expectation: index, alternative }),
             ),

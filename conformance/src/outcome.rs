@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use uringspec_model::cqe::{Completion, Cqe};
-use uringspec_model::trace::{Ending, Run, Trace, What};
+use uringspec_model::trace::{Ending, Run, Trace, What, Words};
 
 use crate::case::lowered::{Expected, Lowered};
 
@@ -17,6 +17,8 @@ pub struct Outcome {
     pub overflows: BTreeMap<u32, bool>,
     /// What the `expect` blocks took, by step.
     pub blocks: BTreeMap<u32, Block>,
+    /// What rings said of themselves, by step.
+    pub words: BTreeMap<u32, Words>,
     /// What the peer read up to each `received` line since the one before it, by step: datagrams each
     /// for itself, a stream in one part.
     pub received: BTreeMap<u32, Vec<Vec<Run>>>,
@@ -48,13 +50,14 @@ impl Outcome {
                 Expected::Completions(_) => _ = outcome.blocks.insert(expectation.step, Block::default()),
                 Expected::Arrivals(_) => _ = outcome.received.insert(expectation.step, Vec::new()),
                 Expected::Resent(_) => _ = outcome.resent.insert(expectation.step, Vec::new()),
-                Expected::Returned(_) | Expected::Overflow(_) => {}
+                Expected::Returned(_) | Expected::Overflow(_) | Expected::Words(_) => {}
             }
         }
         for seen in &trace.seen {
             match &seen.what {
                 What::Returned(value) => _ = outcome.returned.insert(seen.step, *value),
                 What::Overflow { set, .. } => _ = outcome.overflows.insert(seen.step, *set),
+                What::Words(words) => _ = outcome.words.insert(seen.step, *words),
                 What::Cqe(taken) => outcome.take(lowered, seen.step, taken.cqe),
                 What::Received(received) => {
                     let line = lowered.received_at(received.socket, seen.step);

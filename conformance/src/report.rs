@@ -240,6 +240,7 @@ fn rows(program: &Program, names: &Names, trace: &Trace) -> Vec<Row> {
     let plain = |row: &Row| {
         let sqes = match program.steps.get(row.step as usize) {
             Some(Step::Submit { sqes, .. }) => sqes.len() as i64,
+            Some(Step::Enter(call)) => call.to_submit.into(),
             Some(Step::Register { .. } | Step::Setup(_) | Step::EnterElsewhere { .. }) => 0,
             _ => return false,
         };

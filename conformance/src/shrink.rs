@@ -92,7 +92,10 @@ fn drop_entries(best: &mut Program, holds: Holds<'_>) {
 fn drop_ends(best: &mut Program, holds: Holds<'_>) {
     let mut candidate = best.clone();
     let names_ring = |step: &Step, id: RingId| match step {
+        Step::Enter(call) => call.ring == id,
         Step::Submit { ring, .. }
+        | Step::Queue { ring, .. }
+        | Step::Look { ring }
         | Step::Reap { ring, .. }
         | Step::Register { ring, .. }
         | Step::Peek { ring }

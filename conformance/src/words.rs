@@ -4,20 +4,22 @@
 //! socket, its addresses ranges of buffers. What the words cannot say stands as `raw.` fields.
 
 use uringspec_model::abi::{cancel_flag, element_flag, name_of, op, send_flag, sqe_flag};
+use uringspec_model::enter as model;
 use uringspec_model::memory::{Contents, Generation, Region};
 use uringspec_model::program::{
     Amount, End, Iovec, Program, Register, RingSetup, SocketId, Step, Until, socket_of,
 };
 use uringspec_model::sqe::Sqe;
-use uringspec_model::trace::{PeerEnd, Run, What};
+use uringspec_model::trace::{PeerEnd, Run, What, Words};
 
 use crate::case::entry::CLOSED_FD;
 use crate::case::mixed::Part;
 use crate::case::names::Names;
 use crate::case::place::{HOLE, MSGHDR_BYTES, WRAP};
 use crate::case::print::{ring_fields, segment_words, sqe_words};
+use crate::case::print_call::{array_words, enter_words, look_words};
 use crate::case::text::At;
-use crate::case::{Data, Name, OPS, Place, RawField, Ring, Segment, SqeLine, Target};
+use crate::case::{Data, Enter, Look, Name, OPS, Place, RawField, Returns, Ring, Segment, SqeLine, Target};
 
 /// The most elements of an iovec array that are read back.
 const ELEMENTS_SHOWN_MAX: u64 = 2048;
@@ -225,6 +227,13 @@ pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str,
         Step::Submit { sqes, .. } => {
             sqes.iter().map(|entry| ("submit", sqe(program, names, entry))).collect()
         }
+        Step::Queue { sqes, array, .. } => {
+            let entries = sqes.iter().map(|entry| ("queue", sqe(program, names, entry)));
+            let array = Some(("queue", array_words(array))).filter(|_| !array.is_empty());
+            entries.chain(array).collect()
+        }
+        Step::Enter(call) => one("enter", enter_words(&enter_of(call, None, None)).trim_start().to_string()),
+        Step::Look { .. } => one("look", String::new()),
         Step::Peek { .. } => one("peek", String::new()),
         Step::Reap { until, .. } => one("reap", until_words(until)),
         Step::Register { what, .. } => {
@@ -263,6 +272,19 @@ pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str,
 pub(crate) fn ring_of(asked: &RingSetup) -> Ring {
     let RingSetup { entries, cq_entries, flags } = *asked;
     Ring { name: None, entries, cq_entries, flags }
+}
+
+/// A call as a case says it.
+pub(crate) fn enter_of(call: &model::Enter, ring: Option<Name>, returns: Option<Returns>) -> Enter {
+    let model::Enter { on, to_submit, wanted, flags, argument, .. } = *call;
+    Enter { ring, on, to_submit, wanted, flags, argument, returns }
+}
+
+/// What a ring says of itself, in words.
+pub fn ring_words(words: Words) -> String {
+    let Words { flags, dropped, queued, .. } = words;
+    let words = look_words(&Look { ring: None, flags, dropped, queued });
+    if words.is_empty() { "nothing to say".into() } else { words.trim_start().to_string() }
 }
 
 fn register(program: &Program, names: &Names, what: &Register) -> (&'static str, String) {
@@ -328,6 +350,7 @@ pub fn seen(program: &Program, names: &Names, what: &What) -> (&'static str, Str
         }
         What::Overflow { set: true, .. } => ("peek", "more waits outside the queue".into()),
         What::Overflow { set: false, .. } => ("peek", "nothing waits outside the queue".into()),
+        What::Words(words) => ("look", ring_words(*words)),
         What::Cqe(taken) => match names.ring_name(taken.ring).filter(|name| !name.is_empty()) {
             Some(ring) => ("cqe", format!("{}  on {ring}", taken.cqe)),
             None => ("cqe", taken.cqe.to_string()),

@@ -73,6 +73,7 @@ fn a_step_knows_its_line() {
                     Expected::Completions(_) | Expected::Overflow(_) => "peek",
                     Expected::Arrivals(_) => "received",
                     Expected::Resent(_) => "resent",
+                    Expected::Words(_) => "look",
                     Expected::Returned(_) => continue,
                 };
                 assert!(line(expectation.line).starts_with(keyword), "{}:{}", found.file, expectation.line);

@@ -47,6 +47,8 @@ const OUT_OF_REACH: &[(Rule, &str)] = &[
     (Rule::ZcTapCopies, TAPPED),
     (Rule::ZcSentAgainIsMemory, TAPPED),
     (Rule::RingDisabledRefuses, "a ring that is not enabled does nothing, so random programs have none"),
+    (Rule::RingIopollRefuses, POLLING),
+    (Rule::RingIopollSockets, POLLING),
     (Rule::CancelAnyAlone, SEEKING),
     (Rule::CancelCounts, SEEKING),
     (Rule::CancelDescriptor, SEEKING),
@@ -57,6 +59,7 @@ const OUT_OF_REACH: &[(Rule, &str)] = &[
     ),
     (Rule::MemlockRings, "it is part of what the other rules of locked memory count"),
 ];
+const POLLING: &str = "a ring that polls takes no send, so random programs have none";
 const SEEKING: &str = "cancels of what is alike are drawn only where that is asked for";
 const TAPPED: &str = "a tap may miss something where much is sent, so random programs have none";
 

@@ -134,6 +134,25 @@ pub mod setup {
     }
 }
 
+/// Flags of `io_uring_enter` (`IORING_ENTER_*`).
+pub mod enter {
+    names! {
+        /// Every flag up to 7.3.
+        NAMES: u32 {
+            GETEVENTS = 1, SQ_WAKEUP = 2, SQ_WAIT = 4, EXT_ARG = 8, REGISTERED_RING = 0x10, ABS_TIMER = 0x20,
+            EXT_ARG_REG = 0x40, NO_IOWAIT = 0x80,
+        }
+    }
+}
+
+/// What the kernel says of a queue of submissions (`IORING_SQ_*`).
+pub mod sq_flag {
+    names! {
+        /// Every flag.
+        NAMES: u32 { NEED_WAKEUP = 1, CQ_OVERFLOW = 2, TASKRUN = 4, }
+    }
+}
+
 /// Error numbers (`asm-generic/errno.h`).
 pub mod errno {
     names! {

@@ -132,11 +132,13 @@ impl<'a> Notes<'a> {
 
     /// A step was begun.
     pub(crate) fn began(&mut self, step: &'a Step, world: &World<'_>) {
-        let (Step::Submit { ring, .. } | Step::Fence { ring }) = step else { return };
+        let ring = match step {
+            Step::Submit { ring, .. } | Step::Queue { ring, .. } | Step::Fence { ring } => ring,
+            Step::Enter(call) => &call.ring,
+            _ => return,
+        };
         let Some(queue) = self.queues.get_mut(usize::from(ring.0)) else { return };
-        if let Step::Submit { sqes, .. } = step {
-            queue.extend(sqes);
-        }
+        queue.extend(step.queued().flatten());
         while self.consumed.len() < world.state.next_id as usize {
             let Some(sqe) = queue.pop_front() else { break };
             self.consumed.push(sqe);

@@ -164,9 +164,11 @@ impl<'a> Judge<'a> {
         partial
             && match step {
                 Step::Submit { .. }
+                | Step::Enter(_)
                 | Step::Register { .. }
                 | Step::Setup(_)
-                | Step::EnterElsewhere { .. } => self.world().owed_return().is_some(),
+                | Step::EnterElsewhere { .. } => self.world().owed_returns().next().is_some(),
+                Step::Look { .. } => !self.observed,
                 Step::Drain { .. } => !self.observed,
                 _ => false,
             }
@@ -245,8 +247,8 @@ impl<'a> Judge<'a> {
 
     fn allowed_in(&self, world: &World<'_>) -> Vec<String> {
         let program = self.law.program;
-        if let Some(value) = world.owed_return() {
-            return vec![format!("returned {value}")];
+        if world.owed_returns().next().is_some() {
+            return world.owed_returns().map(|value| format!("returned {value}")).collect();
         }
         let mut all = match self.step() {
             _ if world.fill().is_some() => {
@@ -255,6 +257,7 @@ impl<'a> Judge<'a> {
             Some(Step::Reap { ring, .. } | Step::Fence { ring } | Step::Peek { ring }) => {
                 world.completions(Some(*ring))
             }
+            Some(Step::Look { ring }) => world.possible_words(*ring),
             Some(Step::Drain { socket, .. }) => world.deliveries(*socket),
             Some(Step::Ack { socket, amount }) => world.acks(*socket, *amount),
             Some(Step::Miss { socket, len_bytes }) => world.resends(*socket, *len_bytes),
@@ -288,13 +291,18 @@ fn fits(program: &Program, what: &What) -> Result<(), String> {
         What::Cqe(seen) if usize::from(seen.ring.0) >= program.rings.len() => {
             return Err(format!("ring {} is not in the program", seen.ring.0));
         }
+        What::Words(words) if usize::from(words.ring.0) >= program.rings.len() => {
+            return Err(format!("ring {} is not in the program", words.ring.0));
+        }
         What::Overflow { ring, .. } if usize::from(ring.0) >= program.rings.len() => {
             return Err(format!("ring {} is not in the program", ring.0));
         }
         What::Room(report) => report.socket,
         What::Received(received) | What::SentAgain(received) => received.socket,
         What::PeerEnded { socket, .. } | What::Acked { socket, .. } => *socket,
-        What::Cqe(_) | What::Overflow { .. } | What::Returned(_) | What::GaveUp => return Ok(()),
+        What::Cqe(_) | What::Overflow { .. } | What::Words(_) | What::Returned(_) | What::GaveUp => {
+            return Ok(());
+        }
     };
     let known = usize::from(socket.0) < program.sockets.len();
     if known { Ok(()) } else { Err(format!("socket {} is not in the program", socket.0)) }

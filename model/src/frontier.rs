@@ -61,6 +61,7 @@ impl<'a> Frontier<'a> {
             What::Overflow { ring, set } => {
                 self.keep(|world| world.after(Decision::Overflow { ring: *ring, set: *set }))
             }
+            What::Words(words) => self.keep(|world| world.after(Decision::Words(*words))),
             What::Cqe(seen) => self.completion(seen.ring, seen.cqe),
             What::Received(received) => self.received(received),
             What::Acked { socket, len_bytes } => {
@@ -191,7 +192,7 @@ impl<'a> Frontier<'a> {
 /// The rule that a completion nobody waits for breaks.
 fn nobody(program: &Program, ring: RingId, cqe: Cqe) -> Rule {
     let entries = program.steps.iter().filter_map(|step| match step {
-        Step::Submit { ring: r, sqes } if *r == ring => Some(sqes),
+        Step::Submit { ring: r, sqes } | Step::Queue { ring: r, sqes, .. } if *r == ring => Some(sqes),
         _ => None,
     });
     match entries.flatten().find(|sqe| sqe.user_data == cqe.user_data) {

@@ -38,6 +38,7 @@ pub mod check;
 pub mod choices;
 pub mod cqe;
 pub mod deviation;
+pub mod enter;
 pub mod fragments;
 pub mod frontier;
 pub mod kernels;

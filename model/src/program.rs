@@ -16,6 +16,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::abi::setup;
+use crate::enter::Enter;
 use crate::memory::{Region, RegionId};
 use crate::sqe::Sqe;
 
@@ -202,6 +203,24 @@ pub enum Step {
         /// When it may stop.
         until: Until,
     },
+    /// Puts entries on the queue without a call.
+    Queue {
+        /// The ring.
+        ring: RingId,
+        /// The entries.
+        sqes: Vec<Sqe>,
+        /// What is written into the array of indices, counted from the slot of the first entry; empty: the entries
+        /// in their order. A number that no slot of the ring has stands for itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        array: Vec<u32>,
+    },
+    /// One `io_uring_enter` with any arguments; completions stay in the queue.
+    Enter(Enter),
+    /// Reads the words that the kernel shares: what it says of the ring.
+    Look {
+        /// The ring.
+        ring: RingId,
+    },
     /// Takes what stands in the queue of completions, without a system call; looks first whether more
     /// waits outside.
     Peek {
@@ -285,6 +304,26 @@ pub enum Step {
     },
     /// Drains every peer, or lets it acknowledge all, and reaps every ring until each request has all its completions.
     Settle,
+}
+
+impl Step {
+    /// The entries that are put on a queue.
+    pub fn entries(&self) -> &[Sqe] {
+        match self {
+            Step::Submit { sqes, .. } | Step::Queue { sqes, .. } => sqes,
+            _ => &[],
+        }
+    }
+
+    /// What the kernel finds behind each new index: an entry, or nothing.
+    pub fn queued(&self) -> impl Iterator<Item = Option<&Sqe>> {
+        let array = match self {
+            Step::Queue { array, .. } => array.as_slice(),
+            _ => &[],
+        };
+        let plain = self.entries().iter().filter(|_| array.is_empty()).map(Some);
+        plain.chain(array.iter().map(|index| self.entries().get(*index as usize)))
+    }
 }
 
 /// When a reap may stop.

@@ -8,38 +8,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 mod source;
+#[macro_use]
+mod table;
 
 pub use source::Source;
-
-macro_rules! rules {
-    ($($(#[doc = $text:literal])+ $name:ident = $id:literal, $source:expr;)*) => {
-        /// A promise. Its documentation is its text.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[repr(u8)]
-        pub enum Rule { $($(#[doc = $text])+ #[serde(rename = $id)] $name,)* }
-
-        impl Rule {
-            /// Every rule, in the order of the table.
-            pub const ALL: &[Rule] = &[$(Rule::$name,)*];
-
-            /// The name in cases and reports.
-            pub fn id(self) -> &'static str {
-                match self { $(Rule::$name => $id,)* }
-            }
-
-            /// The sentence.
-            pub fn text(self) -> &'static str {
-                match self { $(Rule::$name => concat!($($text,)+).trim_ascii(),)* }
-            }
-
-            /// What it stands on.
-            pub fn source(self) -> Source {
-                use Source::*;
-                match self { $(Rule::$name => $source,)* }
-            }
-        }
-    };
-}
 
 rules! {
     // life: what every request owes.
@@ -83,6 +55,37 @@ rules! {
     RingSingleIssuer = "ring.single-issuer", Man("io_uring_setup.2", "IORING_SETUP_SINGLE_ISSUER");
     /// A ring that was made with R_DISABLED is enabled once, and any other call to do so is EBADFD.
     RingEnableOnce = "ring.enable-once", Man("io_uring_register.2", "IORING_REGISTER_ENABLE_RINGS");
+
+    /// A flag of enter that the kernel does not know is EINVAL, whatever else is wrong.
+    RingEnterFlagsKnown = "ring.enter-flags-known", Kernel("io_uring/io_uring.c", "io_uring_enter", "6.18");
+    /// Enter with a descriptor that is not open is EBADF, and with one of something else than a ring EOPNOTSUPP.
+    RingEnterDescriptor = "ring.enter-descriptor", Man("io_uring_enter.2", "ERRORS");
+    /// A call that finds fewer entries than it was asked to consume returns their number at once, without a wait.
+    RingShortReturnsAtOnce = "ring.short-returns-at-once", Kernel("io_uring/io_uring.c", "io_uring_enter", "6.18");
+    /// Where entries were consumed enter returns their number, whatever becomes of the wait behind it.
+    RingCountHidesWait = "ring.count-hides-wait", Man("io_uring_enter.2", "RETURN VALUE");
+    /// With EXT_ARG an argument of another size than its structure is EINVAL, and one that cannot be read EFAULT.
+    RingWaitArgument = "ring.wait-argument", Kernel("io_uring/io_uring.c", "io_get_ext_arg", "6.18");
+    /// A wait whose time is over is ETIME where no completion stands in the queue, and zero where any does.
+    RingWaitTimeout = "ring.wait-timeout", Kernel("io_uring/io_uring.c", "io_cqring_wait", "6.18");
+    /// A wait ends when as many completions stand in the queue as were asked for, or as it has room for.
+    RingWaitEnds = "ring.wait-ends", Man("io_uring_enter.2", "IORING_ENTER_GETEVENTS");
+    /// A batch ends before an index of no entry, which is passed over and not counted as consumed.
+    RingBadIndexStops = "ring.bad-index-stops", Kernel("io_uring/io_uring.c", "io_get_sqe", "6.18");
+    /// An index of no entry that was passed over is counted as dropped, and nothing else is.
+    RingBadIndexDropped = "ring.bad-index-dropped", Man("io_uring.7", "Submission queue entries");
+    /// The head of the queue of submissions has passed what a call consumed when it returns, and nothing else.
+    RingHeadMoves = "ring.head-moves", Man("io_uring.7", "Submission queue entries");
+    /// Where TASKRUN_FLAG was asked for the ring says while work waits for a call to run it, and otherwise never.
+    RingTaskrunFlag = "ring.taskrun-flag", Man("io_uring_setup.2", "IORING_SETUP_TASKRUN_FLAG");
+    /// With DEFER_TASKRUN a notification is posted by an enter with GETEVENTS and by nothing else.
+    RingDeferredWaits = "ring.deferred-waits", Man("io_uring_setup.2", "IORING_SETUP_DEFER_TASKRUN");
+    /// On a ring with IOPOLL sends and cancels are EINVAL, and a zero-copy send so refused completes once.
+    RingIopollRefuses = "ring.iopoll-refuses", Kernel("io_uring/io_uring.c", "io_init_req", "6.18");
+    /// On a ring with IOPOLL reads and writes of a socket are EOPNOTSUPP.
+    RingIopollSockets = "ring.iopoll-sockets", Kernel("io_uring/rw.c", "io_rw_init_file", "6.18");
+    /// A ring says that a thread of the kernel's has to be woken only where it has one.
+    RingNeedsWakeup = "ring.needs-wakeup", Man("io_uring_setup.2", "IORING_SETUP_SQPOLL");
 
     /// A setup flag that the kernel does not know is EINVAL.
     SetupFlagsKnown = "ring.setup-flags-known", Kernel("io_uring/io_uring.c", "io_uring_sanitise_params", "6.18");

@@ -54,6 +54,8 @@ pub enum What {
         /// It says so.
         set: bool,
     },
+    /// What stood in the words of a ring.
+    Words(Words),
     /// A completion was taken from a ring.
     Cqe(RingCqe),
     /// The peer read bytes of the stream, or one datagram.
@@ -76,6 +78,20 @@ pub enum What {
     },
     /// The patience of this step ran out before what it waits for had come.
     GaveUp,
+}
+
+/// What the kernel says of a ring in the words that both share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Words {
+    /// The ring.
+    pub ring: RingId,
+    /// `abi::sq_flag` bits.
+    pub flags: u32,
+    /// Indices of no entry that were passed over.
+    pub dropped: u32,
+    /// Entries, or such indices, that the kernel has not consumed.
+    pub queued: u32,
 }
 
 /// A completion and the ring it came from.

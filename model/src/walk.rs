@@ -80,8 +80,8 @@ impl<'a> Walk<'a> {
         if self.world.unclaimed().is_some() {
             return;
         }
-        if let Some(value) = self.world.owed_return() {
-            return self.returns(value, ways);
+        if self.world.state.returns.is_some() {
+            return self.returns(ways);
         }
         if !self.towards.is_empty() {
             return self.onwards(step, ways);
@@ -103,6 +103,9 @@ impl<'a> Walk<'a> {
                 let flags = [true, false].map(|set| Decision::Overflow { ring: *ring, set });
                 let allowed = flags.into_iter().filter(|d| self.world.clone().after(*d).is_ok());
                 ways.extend(allowed.map(Way::Take));
+            }
+            Step::Look { ring } if self.world.state.words_owed.is_some() => {
+                ways.extend(self.world.possible_words(*ring).into_iter().map(Way::Take));
             }
             Step::Peek { ring } | Step::Fence { ring } => {
                 self.world.each_completion(Some(*ring), |decision| ways.push(Way::Take(decision)));
@@ -160,12 +163,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn returns(&self, value: i64, ways: &mut Vec<Way>) {
+    fn returns(&self, ways: &mut Vec<Way>) {
+        let owed = self.world.owed_returns();
         if self.world.law.mutation.is_none() {
-            return ways.push(Way::Take(Decision::Return(value)));
+            return ways.extend(owed.map(|value| Way::Take(Decision::Return(value))));
         }
-        let candidates = [value, value - 1, value + 1].map(Decision::Return);
-        let allowed = candidates.into_iter().filter(|d| self.world.clone().after(*d).is_ok());
+        let candidates = owed.flat_map(|value| [value, value - 1, value + 1]).map(Decision::Return);
+        let allowed = candidates.filter(|d| self.world.clone().after(*d).is_ok());
         ways.extend(allowed.map(Way::Take));
     }
 
@@ -293,6 +297,10 @@ impl<'a> Walk<'a> {
             Decision::Overflow { ring, set } => {
                 self.world.after_proposed(decision)?;
                 self.note(What::Overflow { ring, set });
+            }
+            Decision::Words(words) => {
+                self.world.after_proposed(decision)?;
+                self.note(What::Words(words));
             }
             Decision::Deliver { request, len_bytes, generation } => {
                 let Some(writer) = self.world.writer(request) else { return Ok(()) };

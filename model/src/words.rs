@@ -1,9 +1,10 @@
 //! Observations, decisions and steps in the words of case files, for reports.
 
-use crate::abi::{self, cqe_flag, flag_names, op, setup};
+use crate::abi::{self, cqe_flag, flag_names, op, setup, sq_flag};
 use crate::cqe::{Completion, Cqe};
+use crate::enter::Enter;
 use crate::program::{Amount, Program, Register, RingId, RingSetup, SocketId, Step, Until};
-use crate::trace::{PeerEnd, Run, What};
+use crate::trace::{PeerEnd, Run, What, Words};
 use crate::world::{Decision, World};
 
 /// An observation.
@@ -18,6 +19,7 @@ pub fn what(program: &Program, what: &What) -> String {
         ),
         What::Returned(value) => format!("returned {value}"),
         What::Overflow { ring, set } => overflow(*ring, *set),
+        What::Words(words) => of_ring(words),
         What::Cqe(seen) if program.rings.len() > 1 => format!("ring {} {}", seen.ring.0, cqe(&seen.cqe)),
         What::Cqe(seen) => cqe(&seen.cqe),
         What::Received(received) => {
@@ -37,6 +39,12 @@ pub fn what(program: &Program, what: &What) -> String {
 
 fn overflow(ring: RingId, set: bool) -> String {
     format!("ring {} says that {} waits outside", ring.0, if set { "more" } else { "nothing" })
+}
+
+fn of_ring(words: &Words) -> String {
+    let Words { ring, flags, dropped, queued } = words;
+    let flags = flag_names(sq_flag::NAMES, *flags);
+    format!("ring {} says flags={flags} dropped={dropped} queued={queued}", ring.0)
 }
 
 fn cqe(cqe: &Cqe) -> String {
@@ -77,6 +85,7 @@ pub fn decision(world: &World<'_>, decision: &Decision) -> String {
             cqe(&Cqe::of(user_data(request), Completion::Notification(*usage)))
         }
         Decision::Overflow { ring, set } => overflow(*ring, *set),
+        Decision::Words(words) => of_ring(words),
         Decision::Deliver { request, len_bytes, .. } => {
             format!("{len_bytes} bytes of #{}", user_data(request))
         }
@@ -96,13 +105,21 @@ pub fn decision(world: &World<'_>, decision: &Decision) -> String {
 /// A step.
 pub fn step(program: &Program, step: &Step) -> String {
     match step {
-        Step::Submit { sqes, .. } => {
-            let each = sqes.iter().map(|sqe| match abi::name_of(op::NAMES, sqe.opcode) {
-                Some(name) => format!("#{} {}", sqe.user_data, name.to_lowercase()),
-                None => format!("#{} opcode {}", sqe.user_data, sqe.opcode),
+        Step::Submit { .. } | Step::Queue { .. } => {
+            let each = step.queued().map(|entry| match entry {
+                None => "no entry".into(),
+                Some(sqe) => match abi::name_of(op::NAMES, sqe.opcode) {
+                    Some(name) => format!("#{} {}", sqe.user_data, name.to_lowercase()),
+                    None => format!("#{} opcode {}", sqe.user_data, sqe.opcode),
+                },
             });
-            format!("submit {}", each.collect::<Vec<_>>().join(", "))
+            let how = if matches!(step, Step::Submit { .. }) { "submit" } else { "queue" };
+            format!("{how} {}", each.collect::<Vec<_>>().join(", "))
         }
+        Step::Enter(Enter { to_submit, wanted, .. }) => {
+            format!("enter to submit {to_submit} and wait for {wanted}")
+        }
+        Step::Look { .. } => "look what the ring says".into(),
         Step::Reap { until: Until::Now, .. } => "reap what is there".into(),
         Step::Reap { until: Until::Settled, .. } => "reap until all is settled".into(),
         Step::Reap { until: Until::Seen(wants), .. } => {

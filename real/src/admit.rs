@@ -4,7 +4,7 @@
 //! file after one flipped bit; an address outside the window could name the worker's own memory, and the
 //! trace would say nothing about it.
 
-use uringspec_model::abi::{msg, name_of, op, setup, sqe_flag};
+use uringspec_model::abi::{enter, msg, name_of, op, setup, sqe_flag};
 use uringspec_model::memory::{Contents, Protection, WINDOW_BASE, WINDOW_BYTES};
 use uringspec_model::prepare::COVERED;
 use uringspec_model::program::{Lane, Program, Register, SocketKind, SocketSetup, SocketState, Step};
@@ -29,7 +29,13 @@ const LIVE_SETUP: u32 = setup::IOPOLL
     | setup::TASKRUN_FLAG
     | setup::SINGLE_ISSUER
     | setup::DEFER_TASKRUN
-    | setup::NO_SQARRAY;
+    | setup::NO_SQARRAY
+    | setup::SQE128
+    | setup::CQE32
+    | setup::CQE_MIXED;
+
+/// Flags of enter that stand for something that was registered.
+const REGISTERED: u32 = enter::REGISTERED_RING | enter::EXT_ARG_REG;
 
 /// Setup flags that name memory or another ring.
 const NAMES_OTHERS: u32 = setup::NO_MMAP | setup::ATTACH_WQ;
@@ -145,7 +151,10 @@ fn admit_regions(program: &Program) -> Result<(), Skip> {
 
 fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip> {
     let (ring, socket) = match step {
+        Step::Enter(call) => (Some(&call.ring), None),
         Step::Submit { ring, .. }
+        | Step::Queue { ring, .. }
+        | Step::Look { ring }
         | Step::Reap { ring, .. }
         | Step::Register { ring, .. }
         | Step::Peek { ring }
@@ -172,6 +181,20 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
     }
     match step {
         Step::Submit { sqes, .. } => sqes.iter().try_for_each(|sqe| admit_sqe(program, sqe, ground)),
+        Step::Queue { ring, sqes, array } => {
+            let made = &program.rings[usize::from(ring.0)];
+            let slots = made.entries.clamp(1, 32_768).next_power_of_two();
+            let of_others = (sqes.len() as u32..slots).any(|slot| array.contains(&slot));
+            if of_others
+                || !array.is_empty() && (made.flags & setup::NO_SQARRAY != 0 || array.len() < sqes.len())
+            {
+                return refuse("indices of slots that are not filled in the same step".into());
+            }
+            sqes.iter().try_for_each(|sqe| admit_sqe(program, sqe, ground))
+        }
+        Step::Enter(call) if call.all_flags() & REGISTERED != 0 => {
+            refuse("an enter with what was registered for it".into())
+        }
         Step::Setup(asked) if asked.flags & NAMES_OTHERS != 0 => {
             refuse("a ring in memory of its user, or with another ring's threads".into())
         }

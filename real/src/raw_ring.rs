@@ -24,6 +24,8 @@ const OFF_ENTRIES: libc::off_t = 0x1000_0000;
 const IORING_REGISTER_IOWQ_MAX_WORKERS: libc::c_uint = 19;
 /// As many as a program has requests that wait.
 const THREADS: u32 = 256;
+/// What stands in the second half of a large entry, which no request of ours has.
+const BEHIND_ENTRY: u8 = 0xa5;
 /// `IORING_FEAT_SINGLE_MMAP`, which kernels have since 5.4.
 const FEATURE_SINGLE_MMAP: u32 = 1;
 
@@ -203,20 +205,58 @@ impl RawRing {
     /// What the entry refers to must stay valid for the kernel until its last completion.
     pub(crate) unsafe fn push(&mut self, sqe: &Sqe) -> bool {
         self.submissions().push(|slot| {
-            let bytes = sqe_bytes(&self.params);
-            let at = self.entries.place(slot as usize * bytes, bytes);
-            // SAFETY: the slot is ours until the tail moves, and as long as `bytes`, of which an entry fills
-            // the first 64.
-            unsafe {
-                at.write_bytes(0, bytes);
-                at.cast::<[u8; 64]>().write(sqe.to_bytes());
+            self.write_entry(slot, sqe);
+            self.write_index(slot, slot);
+        })
+    }
+
+    /// Puts entries on the queue, all of them or none, and into the array of indices what `array` says, counted
+    /// from the slot of the first; nothing: the entries in their order. A number that no slot has stays as it is.
+    ///
+    /// # Safety
+    /// As `push`.
+    pub(crate) unsafe fn push_all(&mut self, sqes: &[Sqe], array: &[u32]) -> bool {
+        let slots = self.params.sq_entries;
+        let count = if array.is_empty() { sqes.len() } else { array.len() };
+        self.submissions().push_all(count.max(sqes.len()) as u32, |first| {
+            let place = |n: u32| first.wrapping_add(n) & (slots - 1);
+            for (n, sqe) in (0..).zip(sqes) {
+                self.write_entry(place(n), sqe);
+                self.write_index(place(n), place(n));
             }
-            if has_array(&self.params) {
-                let index = self.rings.word(self.params.sq_off.array + slot * size_of::<u32>() as u32);
-                // made visible by the tail
-                index.store(slot, std::sync::atomic::Ordering::Relaxed);
+            for (n, index) in (0..).zip(array) {
+                self.write_index(place(n), if *index < slots { place(*index) } else { *index });
             }
         })
+    }
+
+    fn write_entry(&self, slot: u32, sqe: &Sqe) {
+        let bytes = sqe_bytes(&self.params);
+        let at = self.entries.place(slot as usize * bytes, bytes);
+        // SAFETY: the slot is ours until the tail moves, and as long as `bytes`, of which an entry fills the
+        // first 64.
+        unsafe {
+            at.write_bytes(BEHIND_ENTRY, bytes);
+            at.cast::<[u8; 64]>().write(sqe.to_bytes());
+        }
+    }
+
+    fn write_index(&self, slot: u32, index: u32) {
+        if has_array(&self.params) {
+            let at = self.rings.word(self.params.sq_off.array + slot * size_of::<u32>() as u32);
+            // made visible by the tail
+            at.store(index, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// How much of the queue the kernel has not consumed.
+    pub(crate) fn queued(&self) -> u32 {
+        self.submissions().len()
+    }
+
+    /// How many indices the kernel has passed over, since they name no slot.
+    pub(crate) fn dropped(&self) -> u32 {
+        self.rings.word(self.params.sq_off.dropped).load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Takes the next completion.
@@ -300,7 +340,22 @@ pub(crate) unsafe fn enter(
     argument: *const libc::c_void,
     bytes: usize,
 ) -> i64 {
-    let fd = ring.as_raw_fd();
+    // SAFETY: the caller's promise.
+    unsafe { enter_on(ring.as_raw_fd(), to_submit, wanted, flags, argument, bytes) }
+}
+
+/// `io_uring_enter` on any descriptor.
+///
+/// # Safety
+/// As `RawRing::enter`.
+pub(crate) unsafe fn enter_on(
+    fd: libc::c_int,
+    to_submit: u32,
+    wanted: u32,
+    flags: u32,
+    argument: *const libc::c_void,
+    bytes: usize,
+) -> i64 {
     // SAFETY: the argument is the caller's promise; entries are covered where they are pushed.
     let returned =
         unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, to_submit, wanted, flags, argument, bytes) };

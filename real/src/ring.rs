@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::size_of;
+use std::os::fd::AsRawFd;
 use std::ptr::null;
 use std::time::{Duration, Instant};
 
 use uringspec_model::abi::op;
 use uringspec_model::cqe::Cqe;
+use uringspec_model::enter::{Argument, Enter, On};
 use uringspec_model::program::{Iovec, RingSetup};
 use uringspec_model::sqe::Sqe;
 
@@ -20,6 +22,9 @@ use crate::tally::Tally;
 const ENTER_GETEVENTS: u32 = 1;
 /// `IORING_ENTER_EXT_ARG`.
 const ENTER_EXT_ARG: u32 = 8;
+
+/// An address at which nothing is mapped: in the first page.
+const NOWHERE: u64 = 8;
 
 /// What may never come is waited for this part of what is waited for what must. It comes with the result
 /// that raised the doubt, or with the next call.
@@ -39,8 +44,9 @@ const _: () = assert!(size_of::<WaitArg>() == 24);
 /// A ring of a program.
 pub(crate) struct Ring {
     raw: RawRing,
-    /// On the queue, but not consumed by the kernel: what follows an entry whose preparation failed.
-    queued: VecDeque<Sqe>,
+    /// On the queue, but not consumed by the kernel: what follows an entry whose preparation failed, or indices of
+    /// none.
+    queued: VecDeque<Option<Sqe>>,
     /// User data of the fence's nop, which no entry of the program has.
     fence: u64,
     tally: Tally,
@@ -71,17 +77,68 @@ impl Ring {
             if !unsafe { self.raw.push(sqe) } {
                 break;
             }
-            self.queued.push_back(*sqe);
+            self.queued.push_back(Some(*sqe));
         }
         self.consume(sqes.len() as u32)
     }
 
     fn consume(&mut self, to_submit: u32) -> i64 {
         let returned = self.enter(to_submit, 0, 0, None);
-        let consumed = usize::try_from(returned).unwrap_or(0).min(self.queued.len());
-        let consumed: Vec<Sqe> = self.queued.drain(..consumed).collect();
-        self.tally.submitted(&consumed);
+        self.note_consumed();
         returned
+    }
+
+    /// What the kernel has consumed is on its way.
+    fn note_consumed(&mut self) {
+        let passed = self.queued.len().saturating_sub(self.raw.queued() as usize);
+        let consumed: Vec<Sqe> = self.queued.drain(..passed).flatten().collect();
+        self.tally.submitted(&consumed);
+    }
+
+    /// Puts entries on the queue without a call; false if they have no room there.
+    pub(crate) fn queue(&mut self, sqes: &[Sqe], array: &[u32]) -> bool {
+        // SAFETY: as in `submit`.
+        let put = unsafe { self.raw.push_all(sqes, array) };
+        if put && array.is_empty() {
+            self.queued.extend(sqes.iter().copied().map(Some));
+        } else if put {
+            self.queued.extend(array.iter().map(|index| sqes.get(*index as usize).copied()));
+        }
+        put
+    }
+
+    /// One call with any arguments: its return value, or a negated errno.
+    pub(crate) fn call(&mut self, call: &Enter) -> i64 {
+        let timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let timespec = match call.argument {
+            Argument::BadTime => NOWHERE,
+            _ => (&raw const timespec).expose_provenance() as u64,
+        };
+        let wait = WaitArg { sigmask: 0, sigmask_bytes: 8, min_wait_us: 0, timespec };
+        let bytes = size_of::<WaitArg>();
+        let (at, bytes) = match call.argument {
+            Argument::None => (null(), 0),
+            Argument::NoTime | Argument::BadTime => ((&raw const wait).cast(), bytes),
+            Argument::Short => ((&raw const wait).cast(), bytes - 1),
+            Argument::Unreadable => (std::ptr::without_provenance(NOWHERE as usize), bytes),
+        };
+        let no_ring = io::stdin();
+        let fd = match call.on {
+            On::Ring => self.raw.fd().as_raw_fd(),
+            On::Closed => -1,
+            On::NoRing => no_ring.as_raw_fd(),
+        };
+        let flags = call.all_flags();
+        // SAFETY: `wait` and the time live until the call returns, and the size is not beyond that of the kernel's
+        // structure (asserted above); where nothing can be read the kernel says so.
+        let returned = unsafe { raw_ring::enter_on(fd, call.to_submit, call.wanted, flags, at, bytes) };
+        self.note_consumed();
+        returned
+    }
+
+    /// What the kernel says in the words that both share: flags, indices passed over, entries not consumed.
+    pub(crate) fn words(&self) -> (u32, u32, u32) {
+        (self.raw.flags(), self.raw.dropped(), self.raw.queued())
     }
 
     /// Enters with `GETEVENTS` and takes completions until `enough` says so.
@@ -142,7 +199,9 @@ impl Ring {
     pub(crate) fn fence(&mut self, patience: Duration, see: &mut dyn FnMut(Cqe)) -> Waited {
         // Each time the kernel stops at an entry that it refuses, so this ends.
         while !self.queued.is_empty() {
-            if self.consume(self.queued.len() as u32) <= 0 {
+            let before = self.queued.len();
+            self.consume(before as u32);
+            if self.queued.len() == before {
                 return Waited::GaveUp;
             }
         }

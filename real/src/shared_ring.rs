@@ -99,12 +99,18 @@ impl<W: Word> Submissions<'_, W> {
     /// Lets `write` fill the next slot, whose number it is given, and hands it to the kernel. False if there is
     /// none.
     pub fn push(&self, write: impl FnOnce(u32)) -> bool {
-        if self.len() >= self.slots {
+        self.push_all(1, write)
+    }
+
+    /// As `push`, with the first of the next `count` slots: the kernel sees all of them or none. The others follow,
+    /// and behind the last slot comes the first.
+    pub fn push_all(&self, count: u32, write: impl FnOnce(u32)) -> bool {
+        if self.slots.saturating_sub(self.len()) < count {
             return false;
         }
         let tail = self.tail.load(Ordering::Relaxed);
         write(tail & (self.slots - 1));
-        self.tail.store(tail.wrapping_add(1), self.orders.sq_tail);
+        self.tail.store(tail.wrapping_add(count), self.orders.sq_tail);
         true
     }
 

@@ -126,10 +126,7 @@ fn once_there_is_memory<T>(deadline: Instant, mut make: impl FnMut() -> io::Resu
 
 /// User data of the program that are as high as those of fences.
 pub(crate) fn high_user_data(program: &Program) -> BTreeSet<u64> {
-    let entries = program.steps.iter().flat_map(|step| match step {
-        Step::Submit { sqes, .. } => sqes.as_slice(),
-        _ => &[],
-    });
+    let entries = program.steps.iter().flat_map(Step::entries);
     entries
         .flat_map(|sqe| [sqe.user_data, sqe.addr3])
         .filter(|user_data| *user_data >> 32 == u64::MAX >> 32)

@@ -12,7 +12,7 @@ use uringspec_model::program::{
     Amount, End, FD_BASE, Program, Register, RingId, SocketId, Step, Until, Want, fd_of,
 };
 use uringspec_model::sqe::Sqe;
-use uringspec_model::trace::{Received, RingCqe, Run, Seen, What};
+use uringspec_model::trace::{Received, RingCqe, Run, Seen, What, Words};
 
 use crate::admit::LIVE_OPCODES;
 use crate::lanes::{close_gate, room};
@@ -116,6 +116,21 @@ impl<'a, O: Observer> Scene<'a, O> {
                 self.reads.note(self.program, *ring, sqes);
                 let returned = self.rings[usize::from(ring.0)].submit(sqes);
                 self.see(What::Returned(returned));
+            }
+            Step::Queue { ring, sqes, array } => {
+                closed_or_own(sqes)?;
+                self.reads.note(self.program, *ring, sqes);
+                if !self.rings[usize::from(ring.0)].queue(sqes, array) {
+                    return Err(Skip::Told("more entries than the queue has room for".into()));
+                }
+            }
+            Step::Enter(call) => {
+                let returned = self.rings[usize::from(call.ring.0)].call(call);
+                self.see(What::Returned(returned));
+            }
+            Step::Look { ring } => {
+                let (flags, dropped, queued) = self.rings[usize::from(ring.0)].words();
+                self.see(What::Words(Words { ring: *ring, flags, dropped, queued }));
             }
             Step::Reap { ring, until } => {
                 let waited = self.reap(*ring, until);

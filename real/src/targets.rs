@@ -141,7 +141,9 @@ pub(crate) fn aims(program: &Program) -> Vec<Aim> {
     };
     for step in &program.steps {
         let done = match step {
-            Step::Submit { sqes, .. } => sqes.iter().try_for_each(|sqe| of_sqe(program, sqe, &mut full)),
+            Step::Submit { sqes, .. } | Step::Queue { sqes, .. } => {
+                sqes.iter().try_for_each(|sqe| of_sqe(program, sqe, &mut full))
+            }
             Step::Register { what: Register::Buffers(iovecs), .. } => {
                 iovecs.iter().try_for_each(|iovec| full(Role::Data, iovec.addr, iovec.len_bytes))
             }
@@ -158,8 +160,7 @@ pub(crate) fn aims(program: &Program) -> Vec<Aim> {
 pub(crate) fn pieces_max(program: &Program) -> u64 {
     let mut most = 1;
     for step in &program.steps {
-        let Step::Submit { sqes, .. } = step else { continue };
-        for sqe in sqes {
+        for sqe in step.entries() {
             let mut pieces = 0;
             let Ok(()) = of_sqe::<Infallible>(program, sqe, &mut |role, _, _| {
                 pieces += u64::from(role == Role::Data);

@@ -1,7 +1,52 @@
 //! Calls that make a ring, or change a table of one, as data.
 
+use uringspec_model::enter::{Argument, On};
+
 use super::text::At;
-use super::{Name, Returns, Ring};
+use super::{Name, Noted, Returns, Ring, SqeLine};
+
+/// Entries that are put on a queue without a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// The ring, where there are several.
+    pub ring: Option<Name>,
+    /// The entries.
+    pub sqes: Vec<Noted<SqeLine>>,
+    /// The indices that stand in the array, counted from the first entry; absent: the entries in their order.
+    pub array: Option<Noted<Vec<u32>>>,
+}
+
+/// One call to enter as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Enter {
+    /// The ring, where there are several.
+    pub ring: Option<Name>,
+    /// Whose descriptor it is made with.
+    pub on: On,
+    /// How many entries it shall consume.
+    pub to_submit: u32,
+    /// How many completions it shall wait for.
+    pub wanted: u32,
+    /// `abi::enter` bits.
+    pub flags: u32,
+    /// What the wait is told.
+    pub argument: Argument,
+    /// What the call returns; absent: how many entries it shall consume.
+    pub returns: Option<Returns>,
+}
+
+/// What a ring says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The ring, where there are several.
+    pub ring: Option<Name>,
+    /// `abi::sq_flag` bits.
+    pub flags: u32,
+    /// Indices that were passed over.
+    pub dropped: u32,
+    /// Entries that were not consumed.
+    pub queued: u32,
+}
 
 /// A ring that is made and closed again.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use uringspec_model::enter as model;
 use uringspec_model::net::WINDOW_UNIT_BYTES;
 use uringspec_model::program::{
     Amount, End, Program, Register, RingId, RingSetup, SocketId, Step as Do, Until,
 };
+use uringspec_model::sqe::Sqe;
+use uringspec_model::trace::Words;
 use winnow::Result;
 
 use super::error::{CaseError, Refusal};
@@ -13,7 +16,8 @@ use super::lowered::{Expectation, Expected, Lowered, PlacedArrival, PlacedPiece}
 use super::place::Memory;
 use super::wants::{self, Wants};
 use super::{
-    Arrival, Case, Expect, LentUntil, Mode, Name, Noted, Piece, Ring, Setup, Step, Upto, entry, setup, table,
+    Arrival, Case, Expect, LentUntil, Mode, Name, Noted, Piece, Ring, Setup, SqeLine, Step, Upto, entry,
+    setup, table,
 };
 
 /// Lowers a case that was read from `text`. There is at least one program.
@@ -96,22 +100,28 @@ impl<'a> Lowering<'a> {
         let (what, expected) = match &step.what {
             Step::Submit(submit) => {
                 let ring = self.out.names.ring(submit.ring.as_ref())?;
-                let room = self.out.program.rings[usize::from(ring.0)].entries.next_power_of_two() as usize;
-                if submit.sqes.len() > room {
-                    return Err(Refusal::new(step.at, format!("{} entries are too many", submit.sqes.len()))
-                        .expecting([format!("at most {room}, the size of the queue")]));
-                }
-                let mut sqes = Vec::new();
-                for sqe in &submit.sqes {
-                    let line = sqe.at.line(self.text);
-                    if let Some(before) = self.requests.insert(sqe.what.user_data, line) {
-                        let taken = format!("#{} is taken by line {before}", sqe.what.user_data);
-                        return Err(Refusal::new(sqe.at, taken).expecting(["other user data"]));
-                    }
-                    sqes.push(entry::sqe(&sqe.what, &self.out.names, &mut self.memory)?);
-                }
+                let sqes = self.entries(ring, &submit.sqes, step)?;
                 let returns = submit.returns.as_ref().map_or(sqes.len() as i64, |r| r.what.0);
                 (Do::Submit { ring, sqes }, Some(Expected::Returned(returns)))
+            }
+            Step::Queue(queue) => {
+                let ring = self.out.names.ring(queue.ring.as_ref())?;
+                let sqes = self.entries(ring, &queue.sqes, step)?;
+                let array = queue.array.as_ref().map_or(&[][..], |array| &array.what);
+                self.check_array(ring, sqes.len(), array, step)?;
+                (Do::Queue { ring, sqes, array: array.to_vec() }, None)
+            }
+            Step::Enter(call) => {
+                let super::Enter { on, to_submit, wanted, flags, argument, .. } = *call;
+                let ring = self.out.names.ring(call.ring.as_ref())?;
+                let returned = call.returns.map_or(i64::from(to_submit), |returns| returns.0);
+                let call = model::Enter { ring, on, to_submit, wanted, flags, argument };
+                (Do::Enter(call), Some(Expected::Returned(returned)))
+            }
+            Step::Look(look) => {
+                let super::Look { flags, dropped, queued, .. } = *look;
+                let ring = self.out.names.ring(look.ring.as_ref())?;
+                (Do::Look { ring }, Some(Expected::Words(Words { ring, flags, dropped, queued })))
             }
             Step::Expect(expect) => {
                 let ring = self.out.names.ring(expect.ring.as_ref())?;
@@ -203,6 +213,58 @@ impl<'a> Lowering<'a> {
         };
         self.push(line, what, expected);
         Ok(())
+    }
+
+    /// The entries of a block.
+    fn entries(
+        &mut self,
+        ring: RingId,
+        lines: &[Noted<SqeLine>],
+        step: &Noted<Step>,
+    ) -> Result<Vec<Sqe>, Refusal> {
+        let room = self.out.program.rings[usize::from(ring.0)].entries.next_power_of_two() as usize;
+        if lines.len() > room {
+            return Err(Refusal::new(step.at, format!("{} entries are too many", lines.len()))
+                .expecting([format!("at most {room}, the size of the queue")]));
+        }
+        let mut sqes = Vec::new();
+        for sqe in lines {
+            let line = sqe.at.line(self.text);
+            if let Some(before) = self.requests.insert(sqe.what.user_data, line) {
+                let taken = format!("#{} is taken by line {before}", sqe.what.user_data);
+                return Err(Refusal::new(sqe.at, taken).expecting(["other user data"]));
+            }
+            sqes.push(entry::sqe(&sqe.what, &self.out.names, &mut self.memory)?);
+        }
+        Ok(sqes)
+    }
+
+    /// Refuses indices of entries that are not those of the same block.
+    fn check_array(
+        &self,
+        ring: RingId,
+        entries: usize,
+        array: &[u32],
+        step: &Noted<Step>,
+    ) -> Result<(), Refusal> {
+        let made = &self.out.program.rings[usize::from(ring.0)];
+        let slots = made.entries.next_power_of_two() as usize;
+        let of_none = |index: &u32| (entries..slots).contains(&(*index as usize));
+        let refuse = |why: &str, help: String| Err(Refusal::new(step.at, why).expecting([help]));
+        match array {
+            [] => Ok(()),
+            _ if made.flags & uringspec_model::abi::setup::NO_SQARRAY != 0 => {
+                refuse("this ring has no array of indices", "a ring without NO_SQARRAY".into())
+            }
+            _ if array.len() < entries || array.len() > slots => refuse(
+                "the array leaves entries out, or is too long",
+                format!("{entries} to {slots} indices"),
+            ),
+            _ if array.iter().any(of_none) => {
+                refuse("an index is of no entry above", format!("0 to {}, or {slots} on", entries.max(1) - 1))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The socket whose peer reads.

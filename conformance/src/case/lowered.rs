@@ -2,6 +2,7 @@
 
 use uringspec_model::memory::RegionId;
 use uringspec_model::program::{Program, SocketId, SocketKind, Step as Do};
+use uringspec_model::trace::Words;
 
 use super::names::Names;
 use super::{Expect, Mode, ResPattern, Upto};
@@ -39,6 +40,8 @@ pub enum Expected {
     Returned(i64),
     /// Whether the ring says that completions wait outside its queue.
     Overflow(bool),
+    /// What the ring says of itself.
+    Words(Words),
     /// Completions.
     Completions(Expect),
     /// Bytes at the peer, in alternatives.

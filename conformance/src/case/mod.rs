@@ -14,12 +14,14 @@ pub mod lowered;
 pub mod mixed;
 pub mod names;
 mod parse;
+mod parse_call;
 pub(crate) mod parse_expect;
 pub(crate) mod parse_setup;
 pub(crate) mod parse_sqe;
 mod parse_witness;
 pub mod place;
 pub mod print;
+pub mod print_call;
 pub mod print_witness;
 pub mod send_text;
 mod setup;
@@ -29,7 +31,7 @@ pub(crate) mod token;
 mod wants;
 pub mod witness;
 
-pub use calls::{Register, Setup, Slot, Table};
+pub use calls::{Enter, Look, Queue, Register, Setup, Slot, Table};
 pub use error::{CaseError, near};
 pub use lower::lower;
 pub use parse::parse;
@@ -156,6 +158,12 @@ pub struct Buffer {
 pub enum Step {
     /// `submit`: entries go to the kernel.
     Submit(Submit),
+    /// `queue`: entries are put on the queue without a call.
+    Queue(Queue),
+    /// `enter`: one call as it is.
+    Enter(Enter),
+    /// `look`: what the ring says of itself.
+    Look(Look),
     /// `expect`, and `peek` without a call: completions are taken.
     Expect(Expect),
     /// `fence`: nothing more comes.

@@ -7,7 +7,7 @@ use super::lines::{self, Line};
 use super::text::At;
 use super::token::{self, Input, eat_word, end, keyword, name, number};
 use super::{Case, Lent, LentUntil, Name, Noted, Register, Returns, Setup, Slot, Step, Submit, Table};
-use super::{parse_expect, parse_setup, parse_sqe, parse_witness};
+use super::{parse_call, parse_expect, parse_setup, parse_sqe, parse_witness};
 
 /// The longest text that is read; the longest case so far has 3 KB.
 const TEXT_MAX_BYTES: usize = 1 << 20;
@@ -29,6 +29,9 @@ enum Keyword {
     Socket,
     Buffer,
     Submit,
+    Queue,
+    Enter,
+    Look,
     Expect,
     Peek,
     Received,
@@ -67,6 +70,9 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("socket", Keyword::Socket),
     ("buffer", Keyword::Buffer),
     ("submit", Keyword::Submit),
+    ("queue", Keyword::Queue),
+    ("enter", Keyword::Enter),
+    ("look", Keyword::Look),
     ("expect", Keyword::Expect),
     ("peek", Keyword::Peek),
     ("received", Keyword::Received),
@@ -220,6 +226,9 @@ fn top_line(case: &mut Case, lines: &mut Lines<'_>, line: Line<'_>) -> Result<()
 fn step(i: &mut Input<'_>, lines: &mut Lines<'_>, word: Keyword) -> Result<Step, Refusal> {
     let step = match word {
         Keyword::Submit => return submit(i, lines),
+        Keyword::Queue => return parse_call::queue(i, lines),
+        Keyword::Enter => parse_call::call(i)?,
+        Keyword::Look => parse_call::look(i)?,
         Keyword::Expect => return Ok(Step::Expect(parse_expect::expect(i, lines, false)?)),
         Keyword::Peek => return Ok(Step::Expect(parse_expect::expect(i, lines, true)?)),
         Keyword::Received => return parse_expect::received(i, lines),
@@ -365,7 +374,7 @@ fn lent(i: &mut Input<'_>) -> Result<Step, Refusal> {
     Ok(Step::Lent(Lent { buffer, user_data, until }))
 }
 
-fn trailing_returns(i: &mut Input<'_>) -> Result<Option<Returns>, Refusal> {
+pub(super) fn trailing_returns(i: &mut Input<'_>) -> Result<Option<Returns>, Refusal> {
     if eat_word(i, "returns") { returns(i).map(Some) } else { Ok(None) }
 }
 

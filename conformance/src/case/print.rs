@@ -8,13 +8,14 @@ use uringspec_model::program::{Lane, Limits, SocketState};
 
 use super::parse_setup::{kind_word, lane_word};
 use super::parse_sqe::{FLAGS, OPS, RAW};
+use super::print_call::{array_words, enter_words, look_words};
 use super::print_witness::print_witness;
 use super::{Arrival, Buffer, Case, Data, Expect, ExpectLine, LentUntil, Mode, Name, Noted, Pattern, Piece};
 use super::{
     Place, Register, ResPattern, Returns, Ring, Segment, Setup, Silence, Slot, Socket, SqeLine, Step, Submit,
     Table, Target,
 };
-use super::{Upto, UsagePattern};
+use super::{Queue, Upto, UsagePattern};
 
 /// Lines of ids and names are broken before this column.
 const WIDTH: usize = 110;
@@ -48,7 +49,7 @@ pub fn print(case: &Case) -> String {
         line(&mut out, "", buffer, &buffer_words(&buffer.what));
     }
     for (n, step) in case.steps.iter().enumerate() {
-        if n == 0 || matches!(step.what, Step::Submit(_) | Step::Expect(_)) {
+        if n == 0 || matches!(step.what, Step::Submit(_) | Step::Queue(_) | Step::Expect(_)) {
             out.push('\n');
         }
         print_step(&mut out, step);
@@ -190,6 +191,14 @@ fn print_step(out: &mut String, step: &Noted<Step>) {
                 line(out, "  ", returns, &format!("returns {}", returns_words(returns.what)));
             }
         }
+        Step::Queue(Queue { sqes, array, .. }) => {
+            for sqe in sqes {
+                line(out, "  ", sqe, &sqe_words(&sqe.what));
+            }
+            if let Some(array) = array {
+                line(out, "  ", array, &array_words(&array.what));
+            }
+        }
         Step::Expect(expect) => print_expect(out, expect),
         Step::Received(_, alternatives) => {
             for alternative in alternatives.iter().skip(1) {
@@ -208,6 +217,12 @@ pub fn step_words(step: &Step) -> String {
     };
     match step {
         Step::Submit(submit) => named("submit", &submit.ring),
+        Step::Queue(queue) => named("queue", &queue.ring),
+        Step::Enter(call) => format!("{:<10}", named("enter", &call.ring)) + &enter_words(call),
+        Step::Look(look) => {
+            let words = format!("{:<10}", named("look", &look.ring)) + &look_words(look);
+            words.trim_end().to_string()
+        }
         Step::Expect(expect) => {
             let words = named(if expect.peek.is_some() { "peek" } else { "expect" }, &expect.ring);
             if expect.peek == Some(true) { format!("{words:<10} overflow") } else { words }
@@ -267,7 +282,7 @@ fn trailing(returns: Option<Returns>) -> String {
     returns.map(|r| format!(" returns {}", returns_words(r))).unwrap_or_default()
 }
 
-fn returns_words(Returns(value): Returns) -> String {
+pub(super) fn returns_words(Returns(value): Returns) -> String {
     match u16::try_from(value.unsigned_abs()) {
         Ok(number) if value < 0 => format!("-{}", errno_word(number)),
         _ => value.to_string(),

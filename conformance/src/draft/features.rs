@@ -94,6 +94,12 @@ bitflags! {
         /// Rings with `SUBMIT_ALL`.
         const SUBMIT_ALL = 1 << 41;
 
+        /// Entries that are queued and handed over by calls of all kinds, and what the ring says of itself.
+        const CALLS = 1 << 44;
+        /// Rings with entries and completions of other sizes, without an array of indices, and with other times for
+        /// deferred work.
+        const KINDS = 1 << 45;
+
         /// `ASYNC_CANCEL` by descriptor and opcode, of all that is alike, and of any.
         const CANCEL_BY = 1 << 43;
         /// `IOSQE_IO_DRAIN`.

@@ -5,6 +5,7 @@
 //! and campaigns share it. Zero is the plainest choice everywhere, so less input is a simpler program.
 
 mod anything;
+mod calls;
 mod declared;
 mod entry;
 mod features;

@@ -23,6 +23,9 @@ const ACCEPTS_BYTES: u64 = 64 << 10;
 /// What a request counts for beside its bytes; as the lanes count.
 const REQUEST_BYTES: u64 = 8192;
 
+/// Submissions of which so much is said are made by hand.
+const BY_HAND_FROM: u8 = 160;
+
 /// Kinds of steps by the number in a draft; nearly half of them submit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -79,8 +82,8 @@ pub(super) fn submits(number: u8) -> bool {
 #[derive(Default)]
 pub(super) struct RingState {
     /// Entries that may still be on the queue.
-    left: usize,
-    entries: usize,
+    pub(super) left: usize,
+    pub(super) entries: usize,
     /// The last request, if it surely was consumed.
     last: Option<u64>,
     /// Requests that may not be over.
@@ -90,8 +93,10 @@ pub(super) struct RingState {
     pub(super) asynchronous: bool,
     /// Nothing is left where an entry is refused.
     submits_all: bool,
+    /// It has an array of indices.
+    pub(super) has_array: bool,
     /// An entry that drains was drawn.
-    drained: bool,
+    pub(super) drained: bool,
     /// Members of chains that may have been tried and were not seen.
     pub(super) chains: bool,
 }
@@ -115,7 +120,7 @@ pub(super) struct Wire {
 }
 
 pub(super) struct Resolver<'a> {
-    features: Features,
+    pub(super) features: Features,
     setups: &'a [SocketSetup],
     memory: Memory,
     pub(super) rings: Vec<RingState>,
@@ -157,7 +162,8 @@ pub(super) fn resolve(draft: &Draft, features: Features) -> Program {
 impl RingState {
     fn of(setup: &RingSetup) -> RingState {
         let submits_all = setup.flags & abi::setup::SUBMIT_ALL != 0;
-        RingState { entries: setup.entries as usize, submits_all, ..RingState::default() }
+        let has_array = setup.flags & abi::setup::NO_SQARRAY == 0;
+        RingState { entries: setup.entries as usize, submits_all, has_array, ..RingState::default() }
     }
 }
 
@@ -214,6 +220,7 @@ impl Resolver<'_> {
             Kind::ReapNow if draft.amount.is_multiple_of(4) => {
                 self.steps.push(Step::Peek { ring: RingId(ring as u8) });
             }
+            Kind::ReapNow if has(Features::CALLS) && draft.amount % 4 != 3 => self.look(ring, draft.amount),
             Kind::Fence => self.fence(ring),
             Kind::Drain | Kind::DrainSome if self.sockets[socket].lane.has_device() => {
                 self.tell_peer(id, kind(draft.kind) == Kind::Drain, draft.amount);
@@ -353,7 +360,11 @@ impl Resolver<'_> {
         } else {
             state.last = sqes.last().map(|sqe| sqe.user_data).filter(|_| !silent);
         }
-        self.steps.push(Step::Submit { ring: RingId(ring as u8), sqes });
+        if self.features.contains(Features::CALLS) && draft.amount >= BY_HAND_FROM {
+            self.hand_over(ring, sqes, draft.amount, may_stop);
+        } else {
+            self.steps.push(Step::Submit { ring: RingId(ring as u8), sqes });
+        }
     }
 
     /// A send on a socket, `alone` if nothing but the socket decides what becomes of it.

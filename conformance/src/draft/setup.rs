@@ -38,9 +38,25 @@ pub(super) fn rings(draft: &Draft, features: Features) -> Vec<RingSetup> {
                 || may_drain(features);
             let mut flags = if defers { setup::SINGLE_ISSUER | setup::DEFER_TASKRUN } else { 0 };
             flags |= if submits_all { setup::SUBMIT_ALL } else { 0 };
+            if features.contains(Features::KINDS) {
+                flags |= kind(draft.regions.rotate_left(3) ^ draft.table, defers);
+            }
             RingSetup { entries, cq_entries: overflows.then_some(SQ_ENTRIES_FEW), flags }
         })
         .collect()
+}
+
+/// What is of no consequence for what a ring does, or hardly any.
+fn kind(choice: u8, defers: bool) -> u32 {
+    let has = |bits: u8, flag: u32| if choice & bits == bits { flag } else { 0 };
+    let sizes = match choice & 0xc {
+        0x4 => setup::CQE32,
+        0xc => setup::CQE_MIXED,
+        _ => 0,
+    };
+    let coop = if defers { 0 } else { has(16, setup::COOP_TASKRUN) };
+    let says = if defers || coop != 0 { has(32, setup::TASKRUN_FLAG) } else { 0 };
+    has(1, setup::NO_SQARRAY) | has(2, setup::SQE128) | sizes | coop | says | has(192, setup::SINGLE_ISSUER)
 }
 
 /// A ring that is only tried: mostly one thing speaks against it.

@@ -45,6 +45,9 @@ pub enum NoExport {
     /// An opcode that may do anything to the machine.
     #[error("an entry has opcode {0}, expected a send, a write, a cancel, a nop or one that no kernel has")]
     Opcode(&'static str),
+    /// A call that is more than a submission.
+    #[error("a ring is entered by hand, expected submissions and reaps alone")]
+    Call,
     /// Memory in the way of others.
     #[error("region {0} lies outside of the window of addresses")]
     Region(String),
@@ -129,10 +132,14 @@ fn refuse(program: &Program) -> Result<(), NoExport> {
     if let Some(ring) = program.rings.iter().find(|ring| ring.flags & !FLAGS != 0) {
         return Err(NoExport::Flags(flag_names(setup::NAMES, ring.flags & !FLAGS)));
     }
-    let entries = program.steps.iter().flat_map(|step| match step {
-        Step::Submit { sqes, .. } => sqes.as_slice(),
-        _ => &[],
-    });
+    if program
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Queue { .. } | Step::Enter(_) | Step::Look { .. }))
+    {
+        return Err(NoExport::Call);
+    }
+    let entries = program.steps.iter().flat_map(Step::entries);
     let covered = |sqe: &&Sqe| name_of(OPS, sqe.opcode).is_some() && sqe.opcode != op::READV;
     let foreign = entries.filter(|sqe| !covered(sqe)).find_map(|sqe| name_of(op::NAMES, sqe.opcode));
     foreign.map_or(Ok(()), |name| Err(NoExport::Opcode(name)))
@@ -233,7 +240,8 @@ fn steps(text: &mut String, lowered: &Lowered, number: usize, what: &Step) {
             let (entries, cq_entries) = (asked.entries, asked.cq_entries.unwrap_or(0));
             writeln!(text, "    try_setup({entries}u, {cq_entries}u, {:#x});", asked.all_flags())
         }
-        // Only declared peers do what they are told, and their lanes were refused.
+        // Only declared peers do what they are told, and their lanes were refused, as were calls by hand.
+        Step::Queue { .. } | Step::Enter(_) | Step::Look { .. } => Ok(()),
         Step::Ack { .. } | Step::OfferWindow { .. } | Step::Miss { .. } => Ok(()),
     };
 }

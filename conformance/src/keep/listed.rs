@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uringspec_model::cqe::{Completion, Cqe, Res, Usage};
 use uringspec_model::program::Step as Do;
-use uringspec_model::trace::{Run, Trace};
+use uringspec_model::trace::{Run, Trace, Words};
 
 use super::{NoCase, named};
 use crate::case::lowered::Lowered;
@@ -38,6 +38,17 @@ pub(super) fn fill(case: &mut Case, lowered: &Lowered, traces: &[Trace]) -> Resu
                     _ => 0,
                 };
                 register.returns = returns(&outcomes, at, usual)?;
+            }
+            Step::Enter(call) => call.returns = returns(&outcomes, at, call.to_submit.into())?,
+            Step::Look(look) => {
+                let said: BTreeSet<Words> =
+                    outcomes.iter().filter_map(|o| o.words.get(&at)).copied().collect();
+                if said.len() > 1 {
+                    return Err(NoCase::TooMuch("a ring that may say several things".into()));
+                }
+                if let Some(words) = said.first() {
+                    (look.flags, look.dropped, look.queued) = (words.flags, words.dropped, words.queued);
+                }
             }
             Step::Elsewhere(_, listed) => *listed = returns(&outcomes, at, 0)?,
             Step::Setup(setup) => setup.returns = returns(&outcomes, at, 0)?,

@@ -27,7 +27,8 @@ use crate::case::names::Names;
 use crate::case::print::print;
 use crate::case::text::At;
 use crate::case::{
-    Buffer, Case, Expect, Mode, Name, Noted, Place, Register, Ring, Setup, Slot, Socket, Step, Submit, Table,
+    Buffer, Case, Expect, Look, Mode, Name, Noted, Place, Queue, Register, Ring, Setup, Slot, Socket, Step,
+    Submit, Table,
 };
 use crate::catalog::{Found, Loaded};
 use crate::side_by_side::{Terms, on_model};
@@ -187,7 +188,7 @@ fn skeleton(program: &Program, names: &Names) -> Result<Case, NoCase> {
 fn needs(program: &Program) -> Vec<Name> {
     let mut needs = BTreeSet::new();
     let entries = program.steps.iter().flat_map(|step| match step {
-        Do::Submit { sqes, .. } => sqes.as_slice(),
+        Do::Submit { sqes, .. } | Do::Queue { sqes, .. } => sqes.as_slice(),
         _ => &[],
     });
     for sqe in entries {
@@ -211,6 +212,15 @@ fn step(program: &Program, names: &Names, step: &Do) -> Result<Step, NoCase> {
             let line = |sqe| Noted::plain(words::decode(program, names, sqe));
             Step::Submit(Submit { ring: ring(id), sqes: sqes.iter().map(line).collect(), returns: None })
         }
+        Do::Queue { ring: id, sqes, array } => {
+            let line = |sqe| Noted::plain(words::decode(program, names, sqe));
+            let sqes = sqes.iter().map(line).collect();
+            let array =
+                Some(array).filter(|array| !array.is_empty()).map(|array| Noted::plain(array.clone()));
+            Step::Queue(Queue { ring: ring(id), sqes, array })
+        }
+        Do::Enter(call) => Step::Enter(words::enter_of(call, ring(&call.ring), None)),
+        Do::Look { ring: id } => Step::Look(Look { ring: ring(id), ..Look::default() }),
         Do::Reap { ring, .. } => Step::Expect(nothing(ring, None)),
         Do::Peek { ring } => Step::Expect(nothing(ring, Some(false))),
         Do::Register { ring: id, what } => {

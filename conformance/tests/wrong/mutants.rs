@@ -4,7 +4,7 @@ use uringspec_model::abi::{ZC_COPIED, cqe_flag, errno};
 use uringspec_model::cqe::Cqe;
 use uringspec_model::memory::{HexBytes, Region};
 use uringspec_model::program::{Program, RingId, Step, Until};
-use uringspec_model::trace::{Ending, Received, RingCqe, Run, Seen, Trace, What};
+use uringspec_model::trace::{Ending, Received, RingCqe, Run, Seen, Trace, What, Words};
 
 /// User data that no case uses.
 const STRANGER: u64 = 0xdead;
@@ -37,6 +37,14 @@ pub(crate) fn mutants(program: &Program, trace: &Trace) -> Vec<Mutant> {
             }
             What::Overflow { ring, set } => {
                 become_("the overflow flag is wrong", What::Overflow { ring: *ring, set: !set });
+            }
+            What::Words(words) => {
+                become_("one more is dropped", What::Words(Words { dropped: words.dropped + 1, ..*words }));
+                become_("one more is queued", What::Words(Words { queued: words.queued + 1, ..*words }));
+                become_(
+                    "the ring says that its thread sleeps",
+                    What::Words(Words { flags: words.flags ^ 1, ..*words }),
+                );
             }
             What::Cqe(taken) => {
                 for (how, cqe) in other_completions(taken.cqe) {

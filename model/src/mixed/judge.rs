@@ -85,7 +85,7 @@ pub(super) fn judge(contract: &Contract<'_>, trace: &Trace) -> Result<(), Broken
             What::Cqe(cqe) => judge.completion(at, *cqe)?,
             What::Received(received) => judge.reads.push(Read { at, received }),
             What::GaveUp => judge.gave_up = true,
-            What::Room(_) | What::Overflow { .. } | What::PeerEnded { .. } => {}
+            What::Room(_) | What::Overflow { .. } | What::Words(_) | What::PeerEnded { .. } => {}
             What::Acked { socket, len_bytes } => *judge.acked.entry(*socket).or_default() += len_bytes,
             What::SentAgain(received) => {
                 // a peer misses what it has not acknowledged, from the first byte on

@@ -209,6 +209,28 @@ pub fn prepare(sqe: &Sqe, profile: &Profile, memory: &impl UserMemory) -> Prepar
     }
 }
 
+/// What becomes of an entry on a ring with `IOPOLL`, where nobody could be told that a socket has room: sends and cancels
+/// are refused before their opcode looks at them, and reads and writes once their file was found.
+pub(crate) fn polled(sqe: &Sqe, prepared: Prepared) -> Prepared {
+    if matches!(sqe.opcode, op::SEND | op::SENDMSG | op::SEND_ZC | op::SENDMSG_ZC | op::ASYNC_CANCEL) {
+        let mut errors = match prepared {
+            Prepared::Refused { errors, notice: None } => errors,
+            _ => Vec::new(),
+        };
+        errors.push((Errno(errno::EINVAL), Rule::RingIopollRefuses));
+        return Prepared::Refused { errors, notice: None };
+    }
+    let refused = Some((Errno(errno::EOPNOTSUPP), Rule::RingIopollSockets));
+    match prepared {
+        Prepared::Ready(Plan::Send(_) | Plan::Read(_)) if sqe.op_flags != 0 || sqe.pad2 != 0 => {
+            Prepared::NotModelled("flags of a read or write on a ring that polls".into())
+        }
+        Prepared::Ready(Plan::Send(plan)) => Prepared::Ready(Plan::Send(SendPlan { refused, ..plan })),
+        Prepared::Ready(Plan::Read(plan)) => Prepared::Ready(Plan::Read(ReadPlan { refused, ..plan })),
+        other => other,
+    }
+}
+
 fn selects_in_vain(sqe: &Sqe) -> bool {
     let can_select = matches!(sqe.opcode, op::SEND | op::READ | op::READV | op::RECV | op::RECVMSG);
     sqe.flags & sqe_flag::BUFFER_SELECT != 0 && !can_select

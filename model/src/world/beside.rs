@@ -35,10 +35,10 @@ impl World<'_> {
     }
 
     /// Whether what becomes of a request may be done without being seen: by another thread, in any call, or with its
-    /// completion outside of the queue.
+    /// completion where nobody has taken it.
     pub(super) fn runs_unseen(&self, request: &Request) -> bool {
         let ring = &self.state.rings[usize::from(request.ring.0)];
-        request.is_async || !ring.defers || ring.queue.may_wait_outside()
+        request.is_async || !ring.defers || ring.queue.may_hold_unseen()
     }
 
     /// Whether a queued request may have been tried unseen: one that polls first, or one behind others that may have
@@ -49,7 +49,7 @@ impl World<'_> {
         let by_submitter = before.is_some_and(|before| !before.is_async);
         let ring = &self.state.rings[usize::from(request.ring.0)];
         let runs =
-            self.runs_unseen(request) && !(by_submitter && ring.defers && !ring.queue.may_wait_outside());
+            self.runs_unseen(request) && !(by_submitter && ring.defers && !ring.queue.may_hold_unseen());
         let goes_on = |b: &Request| match b.phase {
             Phase::Queued => self.may_have_begun(b),
             _ => b.may.bytes.is_some() || b.hard,

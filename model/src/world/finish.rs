@@ -13,15 +13,20 @@ impl World<'_> {
     /// The call of this step returned.
     pub(super) fn call_returns(&mut self, value: i64) -> Result<(), Rule> {
         let rule = self.state.returns_rule;
-        let expected = self.state.returns;
-        self.hold_to(expected == Some(value), rule)?;
-        self.state.returns = None;
+        let (expected, or) = (self.state.returns, self.state.returns_or);
+        let told = or.filter(|_| expected == Some(value));
+        let is_other = or.is_some_and(|(other, _)| other == value);
+        self.hold_to(expected == Some(value) || is_other, rule)?;
+        if let Some((_, Some(ring))) = told {
+            self.state.rings[usize::from(ring.0)].queue.tell(1);
+        }
+        (self.state.returns, self.state.returns_or) = (None, None);
         Ok(())
     }
 
-    /// What the call of this step must return, if that was not seen yet.
-    pub(crate) fn owed_return(&self) -> Option<i64> {
-        self.state.returns
+    /// What the call of this step may return, if that was not seen yet.
+    pub(crate) fn owed_returns(&self) -> impl Iterator<Item = i64> {
+        self.state.returns.into_iter().chain(self.state.returns_or.map(|(other, _)| other))
     }
 
     /// Ends the step, or names the rule that keeps it from ending here.
@@ -35,11 +40,19 @@ impl World<'_> {
         if self.state.fill.is_some() {
             self.refuse(Rule::ReadFills)?;
         }
+        if self.state.words_owed.is_some() {
+            self.refuse(Rule::RingNeedsWakeup)?;
+        }
         (self.state.returns, self.state.flag_owed, self.state.fill) = (None, None, None);
+        (self.state.returns_or, self.state.words_owed) = (None, None);
         match step {
-            Step::Reap { ring, .. } | Step::Peek { ring } => self.judge_taken(*ring)?,
+            Step::Reap { ring, .. } | Step::Peek { ring } => {
+                self.judge_taken(*ring)?;
+                self.all_taken(*ring);
+            }
             Step::Fence { ring } => {
                 self.judge_taken(*ring)?;
+                self.all_taken(*ring);
                 self.judge_fence(*ring)?;
             }
             Step::Drain { socket, amount: Amount::Everything } => self.drained(*socket)?,
@@ -60,10 +73,17 @@ impl World<'_> {
         Ok(())
     }
 
+    /// All that stood in a queue was taken.
+    fn all_taken(&mut self, ring: RingId) {
+        if let Some(state) = self.state.rings.get_mut(usize::from(ring.0)) {
+            state.queue.leave(false);
+        }
+    }
+
     /// Ends a step whose patience ran out.
     pub fn finish_in_vain(&mut self) {
-        self.state.returns = None;
-        self.state.flag_owed = None;
+        (self.state.returns, self.state.returns_or) = (None, None);
+        (self.state.flag_owed, self.state.words_owed) = (None, None);
     }
 
     /// Whether the peer may have read all there is.

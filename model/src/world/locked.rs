@@ -26,8 +26,10 @@ fn ring_pages(setup: &RingSetup) -> u64 {
     let sq = u64::from(setup.entries.clamp(1, 32768).next_power_of_two());
     let cq = setup.cq_entries.map_or(2 * sq, |cq| u64::from(cq.clamp(1, 65536).next_power_of_two()));
     let array = if setup.flags & setup::NO_SQARRAY != 0 { 0 } else { 4 * sq };
-    let queues = HEADER_BYTES + (16 * cq).next_multiple_of(64) + array;
-    queues.div_ceil(PAGE_BYTES) + (64 * sq).div_ceil(PAGE_BYTES)
+    let cqe_bytes = if setup.flags & setup::CQE32 != 0 { 32 } else { 16 };
+    let sqe_bytes = if setup.flags & setup::SQE128 != 0 { 128 } else { 64 };
+    let queues = HEADER_BYTES + (cqe_bytes * cq).next_multiple_of(64) + array;
+    queues.div_ceil(PAGE_BYTES) + (sqe_bytes * sq).div_ceil(PAGE_BYTES)
 }
 
 /// Pages that a zero-copy send of so many bytes is charged.

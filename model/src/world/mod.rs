@@ -9,7 +9,9 @@ mod attempt;
 mod beside;
 mod cancel;
 mod datagram;
+mod decision;
 mod drain;
+mod enter;
 mod finish;
 mod locked;
 mod notify;
@@ -27,13 +29,14 @@ mod submit;
 mod sweep;
 mod wire;
 
+pub use decision::Decision;
 pub use standing::Open;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use crate::cqe::{Res, Usage};
+use crate::abi::setup as flag;
 use crate::deviation::Deviation;
 use crate::memory::{Contents, Generation};
 use crate::mutation::{Fault, Mutation};
@@ -72,76 +75,6 @@ impl<'a> Law<'a> {
     }
 }
 
-/// Everything that the kernel may choose, as far as it shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Decision {
-    /// The call of this step returns.
-    Return(i64),
-    /// A request posts its result.
-    Complete {
-        /// The request.
-        request: RequestId,
-        /// Its result.
-        res: Res,
-        /// Whether it announces a notification.
-        more: bool,
-    },
-    /// A request posts its notification.
-    Notify {
-        /// The request.
-        request: RequestId,
-        /// What it says of its bytes.
-        usage: Usage,
-    },
-    /// A ring says whether completions wait outside its queue.
-    Overflow {
-        /// The ring.
-        ring: RingId,
-        /// It says so.
-        set: bool,
-    },
-    /// The peer reads bytes that this request sent.
-    Deliver {
-        /// The request.
-        request: RequestId,
-        /// How many, all from one segment.
-        len_bytes: u64,
-        /// The contents they have.
-        generation: Generation,
-    },
-    /// The peer of a declared connection acknowledges bytes that have left.
-    Ack {
-        /// The socket.
-        socket: SocketId,
-        /// How many more than before.
-        len_bytes: u64,
-    },
-    /// Bytes that the peer missed leave again, all from one segment.
-    SendAgain {
-        /// The socket.
-        socket: SocketId,
-        /// How many.
-        len_bytes: u64,
-        /// The contents they have.
-        generation: Generation,
-    },
-    /// The peer of a datagram socket reads one datagram.
-    Datagram {
-        /// The socket.
-        socket: SocketId,
-        /// Its place among those that are on their way.
-        index: usize,
-    },
-    /// Unseen: a request succeeded with what the peer has read of it, so the next in its chain was
-    /// tried.
-    Proceed {
-        /// The request that succeeded.
-        request: RequestId,
-        /// It failed instead, and is linked so that the next one was tried all the same.
-        failed: bool,
-    },
-}
-
 /// A set of small numbers that grows while it is looked at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hits([Cell<u64>; 4]);
@@ -163,8 +96,8 @@ pub(crate) struct Ring {
     pub(crate) tables: register::Tables,
     /// Tables that it had, each with when it was changed, in steps begun; as far as a request may have used them.
     pub(crate) former: Vec<(u32, register::Tables)>,
-    /// Entries on the queue that no enter has consumed.
-    pub(crate) left: VecDeque<Sqe>,
+    /// Entries on the queue that no enter has consumed, and indices of none.
+    pub(crate) left: VecDeque<Option<Sqe>>,
     /// Deferred work runs only in an enter that waits for completions.
     pub(crate) defers: bool,
     /// A batch goes on behind an entry that is refused.
@@ -173,6 +106,20 @@ pub(crate) struct Ring {
     pub(crate) has_single_issuer: bool,
     /// It was not enabled yet.
     pub(crate) is_disabled: bool,
+    /// It polls for completions (`IOPOLL`).
+    pub(crate) polls: bool,
+    /// Completions of 32 bytes have a place (`CQE32`, `CQE_MIXED`).
+    pub(crate) has_large_completions: bool,
+    /// There is no array of indices (`NO_SQARRAY`).
+    pub(crate) has_no_array: bool,
+    /// Indices were put on the queue out of their order.
+    pub(crate) permuted: bool,
+    /// Indices of no entry that were passed over.
+    pub(crate) dropped: u32,
+    /// It says whether work waits for a call (`TASKRUN_FLAG`).
+    pub(crate) has_taskrun_flag: bool,
+    /// Requests whose notification the last such call has posted, where it says so.
+    pub(crate) ran: BTreeSet<RequestId>,
     pub(crate) sq_entries: usize,
     /// What entries with `IOSQE_IO_DRAIN` have made of it.
     pub(crate) drains: drain::Drains,
@@ -224,6 +171,8 @@ pub(crate) struct State {
     pub(crate) ran_elsewhere: BTreeSet<(RingId, u64)>,
     /// What the call of this step must return, until it was seen.
     pub(crate) returns: Option<i64>,
+    /// What it may return in place of that; `returns` then tells that something is to be taken from this ring.
+    pub(crate) returns_or: Option<(i64, Option<RingId>)>,
     /// The rule behind `returns`.
     pub(crate) returns_rule: Rule,
     /// Completions by user data, where a step waits for them.
@@ -244,6 +193,8 @@ pub(crate) struct State {
     pub(crate) begun: u32,
     /// The ring that has not said yet whether completions wait outside its queue.
     pub(crate) flag_owed: Option<RingId>,
+    /// The ring whose words were not told yet.
+    pub(crate) words_owed: Option<RingId>,
     /// Requests that are tried together with the present one, in no promised order.
     pub(crate) beside: Vec<RequestId>,
     /// Those that the work which runs now comes to, before any that it queues in turn.
@@ -295,11 +246,16 @@ impl<'a> World<'a> {
         let program = law.program;
         let rings = program.rings.iter().map(|setup| {
             let sq_entries = setup.entries.clamp(1, 32768).next_power_of_two() as usize;
+            let has = |flag: u32| setup.flags & flag != 0;
             Ring {
-                defers: setup.flags & crate::abi::setup::DEFER_TASKRUN != 0,
-                submits_all: setup.flags & crate::abi::setup::SUBMIT_ALL != 0,
-                has_single_issuer: setup.flags & crate::abi::setup::SINGLE_ISSUER != 0,
-                is_disabled: setup.flags & crate::abi::setup::R_DISABLED != 0,
+                defers: has(flag::DEFER_TASKRUN),
+                submits_all: has(flag::SUBMIT_ALL),
+                has_single_issuer: has(flag::SINGLE_ISSUER),
+                is_disabled: has(flag::R_DISABLED),
+                polls: has(flag::IOPOLL),
+                has_large_completions: has(flag::CQE32 | flag::CQE_MIXED),
+                has_no_array: has(flag::NO_SQARRAY),
+                has_taskrun_flag: has(flag::TASKRUN_FLAG),
                 sq_entries,
                 queue: queue::Queue::new(setup.cq_entries, sq_entries),
                 ..Ring::default()
@@ -332,6 +288,7 @@ impl<'a> World<'a> {
             ran_elsewhere: BTreeSet::new(),
             next_id: 0,
             returns: None,
+            returns_or: None,
             returns_rule: Rule::RingSubmitCount,
             tally: BTreeMap::new(),
             ends: vec![Ends::default(); program.sockets.len()],
@@ -342,6 +299,7 @@ impl<'a> World<'a> {
             lingering_pages: 0,
             begun: 0,
             flag_owed: None,
+            words_owed: None,
             beside: Vec::new(),
             round: Vec::new(),
             readers: BTreeSet::new(),
@@ -386,6 +344,7 @@ impl<'a> World<'a> {
             Decision::Complete { request, res, more } => self.complete(request, res, more),
             Decision::Notify { request, usage } => self.notify(request, usage),
             Decision::Overflow { ring, set } => self.overflow_is(ring, set),
+            Decision::Words(words) => self.words_are(words),
             Decision::Deliver { request, len_bytes, generation } => {
                 self.deliver(request, len_bytes, generation)
             }

@@ -6,6 +6,7 @@ use crate::deviation::Deviation;
 use crate::mutation::Fault;
 use crate::net::Holds;
 use crate::notice::{Event, Notice, Stage, Used};
+use crate::program::Step;
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
 
@@ -40,6 +41,10 @@ impl World<'_> {
         let declared = request.socket.is_some_and(|socket| self.lane(socket).is_declared());
         let waits = if declared { Rule::ZcAckReleases } else { Rule::NotifWaitsForRelease };
         self.hold_to(self.holds(id, request) != Holds::Surely, waits)?;
+        let ring = &self.state.rings[usize::from(request.ring.0)];
+        if ring.defers && matches!(self.step(), Some(Step::Peek { .. })) {
+            self.hold_to(request.born_call <= ring.worked, Rule::RingDeferredWaits)?;
+        }
         if request.cut {
             self.hold_to(!self.law.contract, Rule::RetiredIsSilent)?;
             self.hold_to(Deviation::OrphanNotif.applies_to(self.law.profile), Rule::RetiredIsSilent)?;

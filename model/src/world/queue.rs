@@ -39,6 +39,10 @@ pub(crate) struct Queue {
     /// So many at most, where some may wait outside.
     most: u32,
     outside: Outside,
+    /// A call has told that so many at least are to be taken.
+    told: u32,
+    /// A call has run deferred work, and what it posted was not taken.
+    untaken: bool,
     /// The last enter with `GETEVENTS` may have moved some into the queue.
     flushed: bool,
 }
@@ -93,9 +97,30 @@ impl Queue {
         };
     }
 
-    /// Whether completions may wait outside.
-    pub(super) fn may_wait_outside(&self) -> bool {
-        self.outside != Outside::No
+    /// Room for so many.
+    pub(super) fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// So many at least stand in the queue.
+    pub(super) fn least(&self) -> u32 {
+        self.least
+    }
+
+    /// A call has told that so many at least stand in the queue.
+    pub(super) fn tell(&mut self, count: u32) {
+        self.told = self.told.max(count);
+    }
+
+    /// Whether completions of deferred work may have been posted that were not taken: outside, or by a call that leaves
+    /// them in the queue.
+    pub(super) fn may_hold_unseen(&self) -> bool {
+        self.outside != Outside::No || self.untaken
+    }
+
+    /// Whether a call has run deferred work and left what it posted.
+    pub(super) fn leave(&mut self, untaken: bool) {
+        self.untaken = untaken;
     }
 
     /// Whether nothing more stands in the queue: while some wait outside, those that come later wait behind them.
@@ -106,6 +131,7 @@ impl Queue {
     /// One was taken, which this call surely posted.
     fn take(&mut self, call: Option<u32>) {
         self.most = self.most.saturating_sub(1);
+        self.told = self.told.saturating_sub(1);
         // one that was not surely posted may have had the place of one that was
         if call.is_some() || self.outside != Outside::No {
             self.least = self.least.saturating_sub(1);
@@ -222,8 +248,17 @@ impl World<'_> {
 
     /// The ring says whether completions wait outside its queue.
     pub(super) fn overflow_is(&mut self, ring: RingId, set: bool) -> Result<(), Rule> {
-        let state = self.state.rings.get(usize::from(ring.0));
-        let (Some(state), true) = (state, self.state.flag_owed == Some(ring)) else {
+        if self.state.flag_owed != Some(ring) {
+            return self.refuse(Rule::RingOverflowFlag);
+        }
+        self.narrow_overflow(ring, set)?;
+        self.state.flag_owed = None;
+        Ok(())
+    }
+
+    /// As it says whether completions wait outside its queue, so it is.
+    pub(super) fn narrow_overflow(&mut self, ring: RingId, set: bool) -> Result<(), Rule> {
+        let Some(state) = self.state.rings.get(usize::from(ring.0)) else {
             return self.refuse(Rule::RingOverflowFlag);
         };
         let fits = match state.queue.outside {
@@ -238,7 +273,6 @@ impl World<'_> {
             (Outside::Maybe, false) => queue.least = queue.entries.min(queue.sure),
             _ => {}
         }
-        self.state.flag_owed = None;
         Ok(())
     }
 
@@ -247,6 +281,7 @@ impl World<'_> {
         let Some(state) = self.state.rings.get(usize::from(ring.0)) else { return Ok(()) };
         match self.step() {
             _ if self.law.partial => Ok(()),
+            _ if state.queue.told > 0 => self.refuse(Rule::RingWaitEnds),
             Some(Step::Reap { .. }) if state.queue.flushed => {
                 self.hold_to(state.queue.least == 0, Rule::RingEnterFlushes)
             }

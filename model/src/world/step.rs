@@ -41,12 +41,10 @@ impl World<'_> {
         self.state.begun += 1;
         match step {
             Step::Submit { ring, sqes } => {
-                let Some(state) = self.ring_mut(*ring) else { return };
-                state.left.extend(sqes);
-                if state.left.len() > state.sq_entries {
-                    return self.give_up("more entries than the submission queue holds");
+                if !self.put_on_queue(*ring, step) {
+                    return;
                 }
-                if state.is_disabled {
+                if self.state.rings[usize::from(ring.0)].is_disabled {
                     let refused = -i64::from(errno::EBADFD);
                     (self.state.returns, self.state.returns_rule) =
                         (Some(refused), Rule::RingDisabledRefuses);
@@ -55,6 +53,13 @@ impl World<'_> {
                 self.state.returns_rule = Rule::RingSubmitCount;
                 let consumed = self.submit(*ring, sqes.len());
                 self.state.returns = Some(consumed as i64);
+            }
+            Step::Queue { ring, .. } => _ = self.put_on_queue(*ring, step),
+            Step::Enter(call) => self.call_enter(call),
+            Step::Look { ring } => {
+                if self.ring_mut(*ring).is_some() {
+                    self.state.words_owed = Some(*ring);
+                }
             }
             Step::Reap { ring, .. } => {
                 if self.ring_mut(*ring).is_none() {
@@ -186,7 +191,7 @@ impl World<'_> {
     }
 
     /// An enter that waits for completions: work that waited for it runs.
-    fn run_work(&mut self, ring: RingId) {
+    pub(super) fn run_work(&mut self, ring: RingId) {
         self.state.rings[usize::from(ring.0)].worked = self.state.calls;
         let deferred = |request: &Request| request.ring == ring && request.is_deferred;
         self.state.requests.change(RequestId(0), deferred, |_, request| request.is_deferred = false);
@@ -198,6 +203,7 @@ impl World<'_> {
         if !self.state.rings[usize::from(ring.0)].defers {
             self.run_deferred(ring);
         }
+        self.note_ran(ring);
         let woken = |request: &Request| request.ring == ring && request.woken_at.is_some();
         self.state.requests.change(RequestId(0), woken, |_, request| request.woken_at = None);
     }

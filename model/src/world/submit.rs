@@ -8,11 +8,11 @@ use std::rc::Rc;
 
 use super::World;
 use super::drain::{Marked, refused_with_skip};
-use crate::abi::{errno, sqe_flag};
+use crate::abi::{errno, nop_flag, op, sqe_flag};
 use crate::may::May;
 use crate::mutation::Fault;
 use crate::net::Connection;
-use crate::prepare::{Plan, Prepared, Retry, prepare};
+use crate::prepare::{Plan, Prepared, Retry, polled, prepare};
 use crate::program::{RingId, SocketId};
 use crate::request::{Phase, Request, RequestId};
 use crate::rules::Rule;
@@ -42,7 +42,12 @@ impl World<'_> {
         let mut chain = Chain::default();
         self.state.requests.reserve(to_submit.min(self.state.rings[index].left.len()));
         while consumed < to_submit {
-            let Some(sqe) = self.state.rings[index].left.pop_front() else { break };
+            let Some(next) = self.state.rings[index].left.pop_front() else { break };
+            let Some(sqe) = next else {
+                self.state.rings[index].dropped += 1;
+                self.state.returns_rule = Rule::RingBadIndexStops;
+                break;
+            };
             consumed += 1;
             let marked = self.read_drain(ring, &sqe, chain.members.is_empty());
             let (id, refused) = self.admit(ring, &sqe, marked);
@@ -87,7 +92,7 @@ impl World<'_> {
 
     /// Makes a request of an entry; says whether preparing it failed.
     fn admit(&mut self, ring: RingId, sqe: &Sqe, marked: Marked) -> (RequestId, bool) {
-        let (prepared, locks_pages) = self.prepare(sqe, marked);
+        let (prepared, locks_pages) = self.prepare(ring, sqe, marked);
         let drained = self.is_drained(ring, sqe, &prepared);
         let id = RequestId(self.state.next_id);
         self.state.next_id += 1;
@@ -182,9 +187,16 @@ impl World<'_> {
     }
 
     /// Prepares an entry, and charges it if it can be tried: pages that its user is charged.
-    fn prepare(&mut self, sqe: &Sqe, marked: Marked) -> (Prepared, u32) {
+    fn prepare(&mut self, ring: RingId, sqe: &Sqe, marked: Marked) -> (Prepared, u32) {
         let watched = Watched { space: self.space(), sink_was_read: Cell::new(false) };
         let mut prepared = prepare(sqe, self.law.profile, &watched);
+        let state = &self.state.rings[usize::from(ring.0)];
+        if state.polls {
+            prepared = polled(sqe, prepared);
+        }
+        if state.has_large_completions && sqe.opcode == op::NOP && sqe.op_flags & nop_flag::CQE32 != 0 {
+            prepared = Prepared::NotModelled("a nop with a large completion".into());
+        }
         if marked == Marked::Refused {
             prepared = refused_with_skip(prepared);
         }

@@ -108,6 +108,7 @@ fn words(what: &What) -> String {
         What::Room(_) => "room".into(),
         What::Returned(n) => format!("returned {n}"),
         What::Overflow { set, .. } => format!("overflow {set}"),
+        What::Words(words) => format!("says {} {} {}", words.flags, words.dropped, words.queued),
         What::Cqe(cqe) => cqe.cqe.to_string(),
         What::Received(received) => {
             format!("received {}", received.runs.iter().map(run_words).collect::<Vec<_>>().join(", "))
