@@ -31,8 +31,27 @@ impl World<'_> {
     /// Does what the step does for certain.
     pub fn begin(&mut self, step: &Step) {
         self.check_reads(step);
+        let polling = self.polling(step);
         self.take_step(step);
+        for id in polling.into_iter().filter(|id| !self.is_full(self.request(*id))).collect::<Vec<_>>() {
+            let begun = self.state.begun;
+            self.request_mut(id).woken_at.get_or_insert(begun);
+        }
         self.wake_reads();
+    }
+
+    /// What polls first, and waits as a step comes that may wake it; where work is deferred, that tells it later.
+    fn polling(&self, step: &Step) -> Vec<RequestId> {
+        let (Step::Drain { socket, .. } | Step::ResetPeer { socket } | Step::ShutdownOwn { socket }) = step
+        else {
+            return Vec::new();
+        };
+        let polls = |request: &Request| {
+            request.phase == Phase::Queued && request.polls_first && request.socket == Some(*socket)
+        };
+        let defers = |request: &Request| self.state.rings[usize::from(request.ring.0)].defers;
+        let waits = |request: &Request| polls(request) && defers(request) && self.is_full(request);
+        self.state.requests.iter().filter(|(_, request)| waits(request)).map(|(id, _)| *id).collect()
     }
 
     fn take_step(&mut self, step: &Step) {

@@ -325,7 +325,11 @@ impl World<'_> {
         together.extend(self.state.requests.iter().filter(tried).map(|(id, _)| *id));
         let defers = self.state.rings[usize::from(ring.0)].defers;
         loop {
-            self.state.round = self.ready(ring).collect();
+            let mut round: Vec<RequestId> = self.ready(ring).collect();
+            let queued_at = |request: &Request| request.woken_at.unwrap_or(request.born_at);
+            // what was woken comes behind what was handed on before
+            round.sort_by_key(|id| queued_at(self.request(*id)));
+            self.state.round = round;
             for at in 0..self.state.round.len() {
                 self.run_now(self.state.round[at], &together, defers);
             }
