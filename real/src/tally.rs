@@ -38,6 +38,8 @@ struct Count {
     announced: u32,
     /// Results that may never come.
     doubtful: u32,
+    /// Requests whose success posts nothing and whose failure was not seen.
+    silent: u32,
     /// Zero-copy requests and others, and how many of all of them were cancelled.
     zero_copies: u32,
     plain: u32,
@@ -124,6 +126,7 @@ impl Tally {
             self.change(sqe.user_data, |count| {
                 // Whether such a request posts a result depends on the result; a zero-copy one is refused.
                 count.results_due += u32::from(!is_silent);
+                count.silent += u32::from(is_silent);
                 if sqe.is_zero_copy() {
                     count.notifies = Some(notifies);
                     count.notifies_itself = notifies == sqe.user_data;
@@ -149,6 +152,12 @@ impl Tally {
                 }
                 count.notifications += 1;
             } else if cqe.flags & cqe_flag::MORE == 0 {
+                if cqe.res < 0 && count.silent > 0 && count.results_due > count.results {
+                    // the failure of a silent one pays for no namesake, if it is that
+                    count.silent -= 1;
+                    count.results_due += 1;
+                    count.doubtful += 1;
+                }
                 count.results += 1;
                 count.cancelled += u32::from(cqe.res == -libc::ECANCELED);
                 count.refused += u32::from(cqe.res < 0 && cqe.res != -libc::ECANCELED);
@@ -340,6 +349,23 @@ mod tests {
         tally.seen(&Cqe { user_data: 2, res: 5, flags: cqe_flag::MORE });
         assert!(!tally.settled_but_for_doubts());
         tally.seen(&Cqe { user_data: 2, res: 0, flags: cqe_flag::NOTIF });
+        assert!(tally.settled());
+    }
+
+    #[test]
+    fn the_failure_of_a_silent_request_pays_for_no_namesake() {
+        let flags = sqe_flag::CQE_SKIP_SUCCESS;
+        let silent = Sqe { user_data: 1, flags, ..Sqe::default() };
+        let failed = |res| Cqe { user_data: 1, res, flags: 0 };
+        let mut tally = Tally::default();
+        tally.submitted(&[Sqe { user_data: 1, ..Sqe::default() }, silent]);
+        tally.seen(&failed(-libc::EINVAL));
+        assert!(tally.settled_but_for_doubts() && !tally.settled());
+        tally.seen(&failed(-libc::EBADF));
+        assert!(tally.settled());
+        // alone it owes nothing
+        tally.submitted(&[Sqe { user_data: 2, flags, ..Sqe::default() }]);
+        tally.seen(&Cqe { user_data: 2, res: -libc::EINVAL, flags: 0 });
         assert!(tally.settled());
     }
 
