@@ -79,6 +79,7 @@ impl Chains {
         let sure = match (at == 0, cancelled) {
             _ if chain.told => return None,
             (true, true) => !(hard && cancels),
+            (true, false) if hard && is_of_a_try(res) => return None,
             (true, false) => !hard,
             // one of those that were cut off
             (false, true) if !cancels => return None,
@@ -92,6 +93,20 @@ impl Chains {
         let behind = behind.map(|member| member.user_data).collect();
         Some(if sure { Silence::Sure(behind) } else { Silence::Perhaps(behind) })
     }
+}
+
+/// Whether no entry is refused with this when it is submitted: it was tried, and a hard link goes on behind it.
+fn is_of_a_try(res: i32) -> bool {
+    const OF_A_TRY: &[i32] = &[
+        libc::EBADF,
+        libc::ENOTSOCK,
+        libc::EPIPE,
+        libc::ECONNRESET,
+        libc::EAGAIN,
+        libc::ENOENT,
+        libc::EALREADY,
+    ];
+    OF_A_TRY.contains(&-res)
 }
 
 fn skips(sqe: &Sqe) -> bool {
@@ -137,6 +152,7 @@ mod tests {
         assert_eq!(chains(&[LINK, SKIP | HARD, 0]).seen(2, -32), None);
         assert_eq!(chains(&[SKIP | HARD, 0]).seen(1, -libc::ECANCELED), Some(Silence::Sure(vec![2])));
         assert_eq!(chains(&[SKIP | HARD, 0]).seen(1, -libc::EINVAL), Some(Silence::Perhaps(vec![2])));
+        assert_eq!(chains(&[SKIP | HARD, 0]).seen(1, -libc::EBADF), None);
     }
 
     #[test]

@@ -166,17 +166,23 @@ impl Ring {
     /// Reaps until nothing is owed. What may never come is waited for only a little, and a failure whose
     /// success would be silent not at all, once the work that leads to it was done.
     pub(crate) fn settle(&mut self, patience: Duration, see: &mut dyn FnMut(Cqe)) -> Waited {
-        let waited = self.reap(&Tally::settled_but_for_doubts, patience, see);
-        if waited == Waited::Enough {
+        loop {
+            let waited = self.reap(&Tally::settled_but_for_doubts, patience, see);
+            if waited != Waited::Enough {
+                return waited;
+            }
             for _ in 0..self.tally.rounds() {
                 self.enter(0, 0, ENTER_GETEVENTS, None);
                 self.take(see);
             }
+            if !self.tally.settled() {
+                self.reap(&Tally::settled, patience / DOUBT, see);
+            }
+            // a result that came in spite of the doubt may owe its notification
+            if self.tally.settled_but_for_doubts() {
+                return waited;
+            }
         }
-        if waited == Waited::Enough && !self.tally.settled() {
-            self.reap(&Tally::settled, patience / DOUBT, see);
-        }
-        waited
     }
 
     /// Whether the kernel says that completions wait outside the queue.
