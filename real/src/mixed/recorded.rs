@@ -93,6 +93,11 @@ impl Recording {
         log.see(What::Received(Received { socket: SocketId(socket), runs }));
     }
 
+    /// The peer of the sender's `socket`th socket ends the connection with a reset now: to be told before it does.
+    pub fn reset_peer(&self, socket: u16) {
+        self.0.borrow_mut().step(Step::ResetPeer { socket: SocketId(socket) });
+    }
+
     /// What was done and seen so far.
     pub fn program_and_trace(&self) -> (Program, Trace) {
         let log = self.0.borrow();

@@ -7,6 +7,7 @@ mod faults;
 mod faults_here;
 mod guest;
 mod held;
+mod locked;
 mod policies;
 mod profiles;
 mod recorded;
@@ -41,6 +42,11 @@ fn arena() -> Arena {
 
 fn small_policy(fixed: Thresholds, plain: Thresholds) -> Policy {
     Policy { fixed, plain, requests_max: 32, socket_lent_bytes_max: 2 << 20, ..Policy::default() }
+}
+
+/// Everything is zero-copied.
+fn always() -> Policy {
+    small_policy(Thresholds::always(), Thresholds::always())
 }
 
 /// Sends random messages on a few streams, and lets their peers compare.

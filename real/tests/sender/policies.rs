@@ -6,16 +6,12 @@ use std::os::fd::OwnedFd;
 use uringspec_model::program::{Amount, Lane, Limits, SocketId, SocketKind};
 use uringspec_real::mixed::{
     CopiedPolicy, Event, LocalRing, Outcome, Policy, Refusal, Sender, Simulated, SimulatedSocket, Simulation,
-    Thresholds, Trouble,
+    Trouble,
 };
 
 use crate::simulated::{simulation, socket};
 use crate::workload::{self, Book, Shape};
-use crate::{arena, held, local, small_policy};
-
-fn always() -> Policy {
-    small_policy(Thresholds::always(), Thresholds::always())
-}
+use crate::{always, arena, held, local};
 
 /// Sends messages on a new socket of a simulated kernel, each once the one before is over: which were zero-copied.
 fn one_by_one(

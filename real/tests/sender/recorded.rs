@@ -1,6 +1,7 @@
 //! What the sender and this kernel do together is a run that the model accepts.
 
 use std::io::Read;
+use std::os::fd::AsFd;
 
 use uringspec_model::abi::{cqe_flag, setup};
 use uringspec_model::check::check;
@@ -8,11 +9,11 @@ use uringspec_model::choices::{Choices, Seeded};
 use uringspec_model::program::RingSetup;
 use uringspec_model::trace::What;
 use uringspec_model::verdict::Verdict;
-use uringspec_real::mixed::{LocalRing, OwnRing, Policy, Recorded, Sender, Thresholds};
+use uringspec_real::mixed::{LocalRing, Outcome, OwnRing, Policy, Recorded, Sender, Thresholds};
 use uringspec_real::{mixed::Kernel, probe};
 
 use crate::workload::{self, Book, Shape};
-use crate::{arena, skip_if_refused, small_policy};
+use crate::{arena, held, skip_if_refused, small_policy};
 
 /// Random messages on two streams whose peers read all the time; false if nothing could be judged.
 fn run<K: Kernel<Socket = std::os::fd::OwnedFd>>(kernel: K, flags: u32, seed: u64, policy: Policy) -> bool {
@@ -86,4 +87,68 @@ fn runs_on_this_kernel_are_accepted() {
     }
     eprintln!("{accepted} of {runs} runs were accepted, the rest is not claimed");
     assert!(accepted * 10 >= runs * 9, "{accepted} of {runs} runs were accepted");
+}
+
+/// Lends to a peer that reads nothing and then resets the connection: what became of it.
+fn reset(seed: u64, recording_is_told: bool) -> Option<(Verdict, Book)> {
+    let ring =
+        RingSetup { entries: 8, cq_entries: Some(64), flags: setup::SINGLE_ISSUER | setup::DEFER_TASKRUN };
+    let (kernel, recording) = Recorded::new(skip_if_refused(LocalRing::new(8, 32))?, ring);
+    let mut sender = Sender::new(kernel, arena(), crate::always()).expect("an arena can be mapped");
+    let mut choices = Seeded::new(seed);
+    let (near, far) = workload::tcp("127.0.0.1");
+    held::set(near.as_fd(), libc::SO_SNDBUF, 400_000);
+    held::set(far.as_fd(), libc::SO_RCVBUF, 4096);
+    held::set_linger(far.as_fd());
+    let key = sender.add(near).expect("it is a socket");
+    let mut book = Book::default();
+    for number in 0..2 + choices.pick(6) as u64 {
+        let shape = Shape { memory: [0, 2, 3, 5][choices.pick(4)], ..Shape::draw(&mut choices, 300_000) };
+        // what does not fit is not needed
+        let _ = workload::try_queue(&mut sender, key, (0, number), shape, &mut book);
+        if choices.pick(2) == 0 {
+            sender.flush().expect("the ring is there");
+            book.take(&mut sender);
+        }
+    }
+    let last = Shape { header: 24, payload: 200_000, memory: 5 };
+    let _ = workload::try_queue(&mut sender, key, (0, 99), last, &mut book);
+    sender.flush().expect("the ring is there");
+    book.take(&mut sender);
+    assert!(book.released.len() < book.sent.len(), "something is lent");
+    if recording_is_told {
+        recording.reset_peer(0);
+    }
+    drop(far);
+    workload::settle(&mut sender, &mut book);
+    assert_eq!(recording.changed(), Vec::<String>::new());
+    let profile = sender.kernel().profile().clone();
+    drop(sender.remove(key).expect("nothing is under way"));
+    let (program, trace) = recording.program_and_trace();
+    Some((check(&program, &profile, &trace), book))
+}
+
+#[test]
+fn a_reset_while_memory_is_lent_is_a_run_that_the_model_accepts() {
+    if probe().is_err() {
+        return eprintln!("skipped: no ring");
+    }
+    let (mut accepted, mut failed) = (0, 0);
+    for seed in 0..20 {
+        let Some((verdict, book)) = reset(seed, true) else { return };
+        assert!(!matches!(verdict, Verdict::Rejected(_) | Verdict::Stuck { .. }), "seed {seed}: {verdict:?}");
+        accepted += usize::from(verdict.is_accepted());
+        assert_eq!(book.ended.len(), book.sent.len(), "every message has an end");
+        assert_eq!(book.released.len(), book.sent.len(), "and all memory is back");
+        failed += book.ended.values().filter(|end| matches!(end, Outcome::Failed { .. })).count();
+    }
+    assert!(failed > 0, "something failed");
+    assert!(accepted >= 18, "{accepted} of 20 runs were accepted");
+}
+
+#[test]
+fn a_reset_that_nobody_made_is_refused() {
+    let refused = (0..20).filter_map(|seed| reset(seed, false)).filter(|(verdict, _)| !verdict.is_accepted());
+    let is_here = probe().is_ok();
+    assert!(refused.count() > 0 || !is_here, "a connection does not end by itself");
 }
