@@ -132,10 +132,15 @@ impl Arena {
         if self.free_numbers.is_empty() || !self.core.returns.is_empty() {
             self.take_back();
         }
-        let headroom = round_up(header_bytes, SLOT_BYTES);
-        let mut lease = self.try_lease(headroom.checked_add(len_bytes)?)?;
+        let headroom = header_bytes.checked_next_multiple_of(SLOT_BYTES)?;
+        let total = headroom.checked_add(len_bytes)?;
+        let mut lease = self.try_lease(total)?;
+        // on a page of its own, where that takes no page more: a fragment less where the header lies elsewhere
+        let aligned = round_up(headroom, PAGE_BYTES);
+        let has_pages = total >= PAGED_FROM_BYTES && aligned + len_bytes <= round_up(total, PAGE_BYTES);
+        let headroom = if has_pages { aligned } else { headroom };
         (lease.headroom, lease.at) = (headroom as u32, lease.at + headroom);
-        lease.len_bytes -= headroom as u32;
+        lease.len_bytes = len_bytes as u32;
         Some(lease)
     }
 
@@ -385,6 +390,30 @@ mod tests {
                 assert_eq!(leases[2].addr().addr() % PAGE_BYTES, 0);
                 std::thread::spawn(move || drop(leases)).join().expect("dropping does not panic");
             }
+        }
+    }
+
+    #[test]
+    fn payloads_begin_on_pages_where_that_takes_none_more() {
+        let size = ArenaSize { paged_bytes: 1 << 20, ..SIZE };
+        let mut arena = Arena::map(size).expect("a few pages can be mapped");
+        let before = [0, 1, 24, 64, 65, 5000];
+        for (header, len) in before.into_iter().flat_map(|h| [2048, 4000, 4096, 5000, 8192].map(|n| (h, n))) {
+            let room = round_up(header, SLOT_BYTES);
+            let pages = |bytes: usize| bytes.div_ceil(PAGE_BYTES);
+            let mut lease = arena.lease_behind(header, len).expect("all of it is free");
+            let offset = lease.addr().addr() % PAGE_BYTES;
+            let is_free = pages(round_up(room, PAGE_BYTES) + len) == pages(room + len);
+            assert_eq!(offset, if is_free { 0 } else { room % PAGE_BYTES }, "{len} behind {header}");
+            assert_eq!(lease.len(), len);
+            lease.fill(1);
+            let put = lease.put_before(&vec![2; header]).expect("so much room was asked for");
+            assert_eq!(lease.addr().addr() - put.addr(), header);
+            // whatever lies beside it is another's
+            let granules = arena.leased[lease.number as usize].expect("it is leased").allocation;
+            let begin = arena.paged.at + granules.offset as usize * PAGE_BYTES;
+            let end = begin + pages(room + len) * PAGE_BYTES;
+            assert!(lease.at - room >= begin && lease.at + len <= end, "{len} behind {header}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What one request carries.
 
 use super::connection::Connection;
-use super::piece::Piece;
+use super::piece::Part;
 use super::record::{Message, State};
 
 /// What one request carries.
@@ -157,8 +157,8 @@ impl<S> Connection<S> {
     #[inline(always)]
     fn add_to(&self, batch: &mut Batch, message: &Message, each: &mut impl FnMut(*const u8, usize)) {
         let mut skip = u64::from(message.sent_bytes);
-        for Piece { addr, len_bytes, in_arena, .. } in self.pieces_of(message) {
-            let len = u64::from(*len_bytes);
+        for Part { addr, len_bytes, in_arena } in self.pieces_of(message) {
+            let len = u64::from(len_bytes);
             if skip >= len {
                 skip -= len;
                 continue;

@@ -16,7 +16,7 @@ use super::fresh::Fresh;
 use super::kernel::SocketTraits;
 use super::outcome::{Outcome, SocketKey, Ticket};
 use super::payload::Payload;
-use super::piece::{Held, Piece};
+use super::piece::{Header, Held, Part, Piece};
 use super::queue::Queue;
 use super::record::{Message, State};
 use super::release::Sink;
@@ -148,11 +148,12 @@ impl<S> Connection<S> {
         payloads
     }
 
-    /// Makes a message of one piece in the arena, of which so many bytes are lent, with none being written: its
-    /// number.
+    /// Makes a message of one piece in the arena, of which so many bytes are lent, and maybe a header before it,
+    /// with none being written: its number.
     #[inline(always)]
     pub(super) fn add_one(
         &mut self,
+        header: Header,
         addr: *const u8,
         len_bytes: u32,
         lent_bytes: Option<u64>,
@@ -163,9 +164,9 @@ impl<S> Connection<S> {
             if self.next == number {
                 self.fresh.begin(number);
             }
-            self.fresh.add_one(number, addr, len_bytes);
+            self.fresh.add_one(number, header, addr, len_bytes);
         }
-        self.queue.push().write(addr, len_bytes, lent_bytes.is_none(), memory);
+        self.queue.push().write(header, addr, len_bytes, lent_bytes, memory);
         self.lent_bytes += lent_bytes.unwrap_or(0);
         number
     }
@@ -207,17 +208,19 @@ impl<S> Connection<S> {
     }
 
     #[inline]
-    pub(super) fn pieces_of<'c>(
-        &'c self,
-        message: &'c Message,
-    ) -> impl DoubleEndedIterator<Item = &'c Piece> {
+    pub(super) fn pieces_of<'c>(&'c self, message: &'c Message) -> impl DoubleEndedIterator<Item = Part> {
         let first = message.first_piece.saturating_sub(self.pieces_base) as usize;
         let more = (first..first + usize::from(message.pieces)).map(|index| &self.pieces[index]);
         let only = (message.pieces == 0).then_some(&message.only);
-        only.into_iter().chain(more)
+        message.slotted().into_iter().chain(only.into_iter().chain(more).map(Piece::part))
     }
 
-    /// Each piece of a message, to be changed.
+    /// The slot of a message's header, if it has one, which is its own no more.
+    pub(super) fn take_slot(&mut self, number: u64) -> Option<u32> {
+        self.message_mut(number)?.take_slot()
+    }
+
+    /// Each piece of a message, to be changed; a header in a slot before them is none.
     pub(super) fn each_piece(&mut self, number: u64, mut then: impl FnMut(&mut Piece)) {
         let Some(message) = self.message_mut(number) else { return };
         if message.pieces == 0 {

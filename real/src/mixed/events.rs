@@ -85,6 +85,38 @@ impl Events {
             What::Other => self.others.pop_front(),
         }
     }
+
+    /// Hands out all of them. Where `then` is inlined, nothing is left of the events that it does not look at.
+    #[inline]
+    pub(super) fn take(&mut self, mut then: impl FnMut(Event)) {
+        loop {
+            let (what, socket) = (self.front.what, self.front.socket);
+            // what `then` has had is not there any more, should it panic
+            while let Some(number) = self.front.numbers.next() {
+                let ticket = Ticket { socket, number };
+                match what {
+                    What::Whole => then(Event::Ended(ticket, Outcome::Whole)),
+                    What::Released => {
+                        if let Some(payload) = self.payloads.pop_front() {
+                            then(Event::Released(ticket, payload));
+                        }
+                    }
+                    What::Other => self.take_other(&mut then),
+                }
+            }
+            match self.runs.pop_front() {
+                Some(run) => self.front = run,
+                None => return,
+            }
+        }
+    }
+
+    #[cold]
+    fn take_other(&mut self, then: &mut dyn FnMut(Event)) {
+        if let Some(event) = self.others.pop_front() {
+            then(event);
+        }
+    }
 }
 
 /// Other events say for themselves whose they are.
@@ -132,5 +164,57 @@ mod tests {
         assert!(matches!(events.pop(), Some(Event::Ended(of, Outcome::Whole)) if of == ticket(2, 8)));
         assert!(matches!(events.pop(), Some(Event::Released(of, _)) if of == ticket(2, 8)));
         assert!(events.pop().is_none());
+    }
+
+    /// Events of all kinds: three whole ends, two payloads, another end.
+    fn some() -> Events {
+        let socket = SocketKey { index: 1, generation: 2 };
+        let mut events = Events::new();
+        events.push_whole(socket, 3..6);
+        for n in 0..2 {
+            events.payload(Payload::Vec(vec![n]));
+        }
+        events.push_released(socket, 3..5);
+        events.push(Event::Ended(Ticket { socket, number: 6 }, Outcome::NotSent));
+        events
+    }
+
+    #[test]
+    fn all_at_once_are_those_one_by_one() {
+        let text = |event: Event| match event {
+            Event::Released(ticket, payload) => format!("{ticket:?} {:?}", payload.bytes()),
+            other => format!("{other:?}"),
+        };
+        let mut one_by_one = some();
+        let wanted: Vec<String> = std::iter::from_fn(|| one_by_one.pop()).map(text).collect();
+        assert_eq!(wanted.len(), 6);
+        for taken_before in 0..=6 {
+            let mut events = some();
+            let mut got: Vec<String> = (0..taken_before).map_while(|_| events.pop()).map(text).collect();
+            events.take(|event| got.push(text(event)));
+            assert_eq!(got, wanted);
+            assert!(events.pop().is_none());
+        }
+    }
+
+    #[test]
+    fn whoever_panics_has_had_his_event() {
+        for at in 0..6 {
+            let (mut events, mut got) = (some(), 0);
+            let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                events.take(|_| {
+                    got += 1;
+                    assert!(got <= at, "enough");
+                });
+            }));
+            assert!(taken.is_err());
+            let left: Vec<Event> = std::iter::from_fn(|| events.pop()).collect();
+            assert_eq!(left.len(), 5 - at);
+            for event in left {
+                if let Event::Released(ticket, payload) = event {
+                    assert_eq!(payload.bytes(), [ticket.number as u8 - 3], "each has its own");
+                }
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! all go together need not look at them again.
 
 use super::batch::{Batch, Bounds};
-use super::piece::Piece;
+use super::piece::{Header, Piece};
 
 /// Messages that were queued one behind the other, and what a request of all of them points to.
 pub(super) struct Fresh {
@@ -52,10 +52,13 @@ impl Fresh {
         self.batch.messages += 1;
     }
 
-    /// A message of one piece in the arena was queued.
+    /// A message of one piece in the arena was queued, maybe with a header before it.
     #[inline(always)]
-    pub(super) fn add_one(&mut self, number: u64, addr: *const u8, len_bytes: u32) {
+    pub(super) fn add_one(&mut self, number: u64, header: Header, addr: *const u8, len_bytes: u32) {
         if self.end() == number {
+            if header.len_bytes > 0 {
+                self.add_piece(header.addr, header.len_bytes, true);
+            }
             self.add_piece(addr, len_bytes, true);
             self.batch.span += 1;
             self.batch.messages += 1;

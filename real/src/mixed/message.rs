@@ -102,6 +102,11 @@ impl<'s, K: Kernel> Message<'s, K> {
     /// its bytes.
     fn put_before(&mut self, index: usize, payload: &mut Payload) -> Option<(*const u8, u32)> {
         let Payload::Lease(lease) = payload else { return None };
+        let connection = self.sender.connection_mut(index)?;
+        let (is_range, queued) = (connection.traits.keeps_messages, connection.end() - connection.next);
+        if !self.sender.goes_before(is_range, queued) {
+            return None;
+        }
         let Sender { arena, connections, .. } = &mut *self.sender;
         let connection = connections.get_mut(index)?.as_mut()?;
         let (slot, len_bytes) = connection.unfinished_slot()?;

@@ -23,6 +23,13 @@ impl Piece {
         }
     }
 
+    /// Where its bytes are.
+    #[inline]
+    pub(super) fn part(&self) -> Part {
+        let Piece { addr, len_bytes, in_arena, .. } = *self;
+        Part { addr, len_bytes, in_arena }
+    }
+
     /// A piece without bytes or memory.
     #[inline(always)]
     pub(super) fn nothing() -> Piece {
@@ -51,6 +58,31 @@ impl Piece {
 // SAFETY: the address is that of bytes which `memory` keeps where they are; slots belong to the arena that the
 // connection's sender owns, and leases and payloads may go to another thread.
 unsafe impl Send for Piece {}
+
+/// A header in a slot, before the only piece of a message. Without bytes it is none.
+#[derive(Clone, Copy)]
+pub(super) struct Header {
+    pub(super) addr: *const u8,
+    pub(super) slot: u32,
+    pub(super) len_bytes: u32,
+}
+
+impl Header {
+    /// None.
+    pub(super) const NONE: Header = Header { addr: std::ptr::null(), slot: 0, len_bytes: 0 };
+}
+
+// SAFETY: as for a piece: the address is that of bytes in a slot, which belongs to the arena of the connection's
+// sender.
+unsafe impl Send for Header {}
+
+/// Bytes of a message, somewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) addr: *const u8,
+    pub(super) len_bytes: u32,
+    pub(super) in_arena: bool,
+}
 
 /// What keeps the bytes of a piece where they are.
 pub(super) enum Held {

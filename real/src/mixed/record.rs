@@ -1,11 +1,15 @@
 //! One message in the queue of its connection.
 
-use super::piece::{Held, Piece};
+use super::piece::{Header, Held, Part, Piece};
 
 /// One message.
 pub(super) struct Message {
+    /// What comes before its only piece.
+    pub(super) header: Header,
     /// Its only piece. Where it has more they are among the connection's, and this one holds nothing.
     pub(super) only: Piece,
+    /// Bytes that its only piece lends.
+    pub(super) lent_bytes: u32,
     /// Among all pieces of its connection the first of its own.
     pub(super) first_piece: u64,
     pub(super) len_bytes: u32,
@@ -32,27 +36,50 @@ impl Message {
     /// Of one piece.
     #[inline(always)]
     pub(super) fn of(only: Piece) -> Message {
-        let len_bytes = only.len_bytes;
-        Message { only, len_bytes, ..Message::among(0, 0, 0, false) }
+        let (len_bytes, lent_bytes) = (only.len_bytes, only.lent_bytes() as u32);
+        Message { only, lent_bytes, len_bytes, ..Message::among(0, 0, 0, false) }
     }
 
     /// What a place becomes that held nothing: a message of one piece. Written where it is, since moving it is
     /// most of what queueing costs.
     #[inline(always)]
-    pub(super) fn write(&mut self, addr: *const u8, len_bytes: u32, is_copied: bool, memory: Held) {
+    pub(super) fn write(
+        &mut self,
+        header: Header,
+        addr: *const u8,
+        len_bytes: u32,
+        lent_bytes: Option<u64>,
+        memory: Held,
+    ) {
         debug_assert!(matches!(self.only.memory, Held::Nothing), "its memory was given back");
+        self.header = header;
         (self.only.addr, self.only.len_bytes) = (addr, len_bytes);
-        (self.only.in_arena, self.only.is_copied) = (true, is_copied);
-        self.only.memory = memory;
-        (self.len_bytes, self.sent_bytes, self.holds, self.pieces) = (len_bytes, 0, 0, 0);
+        (self.only.in_arena, self.only.is_copied) = (true, lent_bytes.is_none());
+        self.lent_bytes = lent_bytes.unwrap_or(0) as u32;
+        // nothing is there that would have to be dropped, and it is not looked at for that
+        std::mem::forget(std::mem::replace(&mut self.only.memory, memory));
+        (self.len_bytes, self.sent_bytes) = (header.len_bytes + len_bytes, 0);
+        (self.holds, self.pieces) = (0, 0);
         (self.state, self.has_address) = (State::Queued, false);
     }
 
     /// Of pieces among the connection's.
     #[inline(always)]
     pub(super) fn among(first_piece: u64, pieces: u16, len_bytes: u32, has_address: bool) -> Message {
-        let (only, state) = (Piece::nothing(), State::Queued);
-        Message { only, first_piece, len_bytes, sent_bytes: 0, holds: 0, pieces, state, has_address }
+        let (header, only, state) = (Header::NONE, Piece::nothing(), State::Queued);
+        let (lent_bytes, sent_bytes, holds) = (0, 0, 0);
+        Message {
+            header,
+            only,
+            lent_bytes,
+            first_piece,
+            len_bytes,
+            sent_bytes,
+            holds,
+            pieces,
+            state,
+            has_address,
+        }
     }
 
     /// Bytes that the kernel has not taken.
@@ -61,10 +88,25 @@ impl Message {
         u64::from(self.len_bytes - self.sent_bytes)
     }
 
-    /// How many pieces it has.
+    /// How many pieces it has, its header among them.
     #[inline]
     pub(super) fn iovecs(&self) -> usize {
-        usize::from(self.pieces.max(1))
+        usize::from(self.pieces.max(1)) + usize::from(self.header.len_bytes > 0)
+    }
+
+    /// Its header, if that lies in a slot before its only piece.
+    #[inline]
+    pub(super) fn slotted(&self) -> Option<Part> {
+        let Header { addr, len_bytes, .. } = self.header;
+        (len_bytes > 0).then_some(Part { addr, len_bytes, in_arena: true })
+    }
+
+    /// The slot of its header, which is its own no more.
+    #[inline]
+    pub(super) fn take_slot(&mut self) -> Option<u32> {
+        let Header { slot, len_bytes, .. } = self.header;
+        self.header.len_bytes = 0;
+        (len_bytes > 0).then_some(slot)
     }
 
     /// Whether it has ended and no request refers to it.
@@ -79,7 +121,7 @@ impl Message {
         self.is_over() || self.state == State::Withdrawn
     }
 
-    /// Whether all that it holds is one payload.
+    /// Whether all that it holds is one payload, and maybe a slot before it.
     #[inline]
     pub(super) fn holds_payload(&self) -> bool {
         let is_lent = matches!(self.only.memory, Held::Memory(_)) && !self.only.is_copied;

@@ -87,7 +87,10 @@ impl<S> Connection<S> {
             if message.holds_payload()
                 && let Held::Memory(payload) = std::mem::replace(&mut message.only.memory, Held::Nothing)
             {
-                lent_bytes += payload.len_bytes() as u64;
+                lent_bytes += u64::from(message.lent_bytes);
+                if let Some(slot) = message.take_slot() {
+                    sink.arena.unstage(slot);
+                }
                 sink.events.payload(payload);
                 self.queue.pop();
                 number += 1;
@@ -112,6 +115,9 @@ impl<S> Connection<S> {
             return None;
         }
         message.state = State::Withdrawn;
+        if let Some(slot) = message.take_slot() {
+            sink.arena.unstage(slot);
+        }
         self.fresh.void();
         let mut payloads = Vec::new();
         let mut lent_bytes = 0;
@@ -130,6 +136,9 @@ impl<S> Connection<S> {
     pub(super) fn release(&mut self, number: u64, sink: &mut Sink<'_>) {
         let ticket = Ticket { socket: self.key, number };
         let mut lent_bytes = 0;
+        if let Some(slot) = self.take_slot(number) {
+            sink.arena.unstage(slot);
+        }
         self.each_piece(number, |piece| lent_bytes += sink.released(ticket, piece));
         self.lent_bytes -= lent_bytes;
     }
@@ -147,6 +156,9 @@ impl<S> Connection<S> {
     fn pop(&mut self, sink: &mut Sink<'_>) {
         let ticket = Ticket { socket: self.key, number: self.queue.base() };
         let Some(message) = self.queue.front_mut() else { return };
+        if let Some(slot) = message.take_slot() {
+            sink.arena.unstage(slot);
+        }
         self.lent_bytes -= sink.released(ticket, &mut message.only);
         if message.pieces > 0 || message.has_address {
             let (pieces, has_address) = (message.pieces, message.has_address);
@@ -178,6 +190,7 @@ impl<S> Connection<S> {
             if message.state != State::Ended {
                 self.end_message(number, Outcome::Lost, sink);
             }
+            self.take_slot(number);
             self.each_piece(number, |piece| {
                 lent_bytes += piece.lent_bytes();
                 // a slot that is not given back is not used again

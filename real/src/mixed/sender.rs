@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use uringspec_model::cqe::Errno;
 
-use super::arena::{Arena, Lease, SLOT_BYTES};
+use super::arena::{Arena, Lease, SLOT_BYTES, Slot};
 use super::connection::Connection;
 use super::events::Events;
 use super::kernel::Kernel;
@@ -14,7 +14,7 @@ use super::memory::ForkMark;
 use super::message::{BYTES_MAX, Message};
 use super::outcome::{Counters, Event, Refusal, Refused, SocketKey, Ticket};
 use super::payload::Payload;
-use super::piece::Held;
+use super::piece::{Header, Held};
 use super::policy::Policy;
 use super::release::Sink;
 use super::requests::Requests;
@@ -143,10 +143,11 @@ impl<K: Kernel> Sender<K> {
         Message::begin(self, index)
     }
 
-    /// Puts a header right before a payload that has room for it, if all that `Message` looks at is as it mostly
-    /// is: where it begins. Otherwise nothing has happened.
+    /// Puts a header right before a payload that has room for it, or into a slot, if all that `Message` looks at is
+    /// as it mostly is: the header in its slot, if it is in one, and where the piece begins. Otherwise nothing has
+    /// happened.
     #[inline]
-    fn put_before(&mut self, key: SocketKey, header: &[u8], payload: &mut Payload) -> Option<*const u8> {
+    fn place(&mut self, key: SocketKey, header: &[u8], payload: &mut Payload) -> Option<(Header, *const u8)> {
         let Payload::Lease(lease) = payload else { return None };
         let connection = self.connections.get(key.index as usize)?.as_ref()?;
         let lent_bytes = lease.len_bytes() as u64;
@@ -159,7 +160,24 @@ impl<K: Kernel> Sender<K> {
         if !is_open || !has_room || !is_sendable || self.gone.is_some() || self.mark.is_fork() {
             return None;
         }
-        lease.put_before(header)
+        let (is_range, queued) = (connection.traits.keeps_messages, connection.end() - connection.next);
+        if self.goes_before(is_range, queued)
+            && let Some(addr) = lease.put_before(header)
+        {
+            return Some((Header::NONE, addr));
+        }
+        if header.is_empty() || header.len() > SLOT_BYTES {
+            return None;
+        }
+        let Slot { addr, number } = self.arena.stage(header)?;
+        Some((Header { addr, slot: number, len_bytes: header.len() as u32 }, lease.addr()))
+    }
+
+    /// Whether a header is put right before a payload with room for it, with so many messages of its socket queued:
+    /// always where a message is a request, so that it is one range.
+    #[inline]
+    pub(super) fn goes_before(&self, is_range: bool, queued: u64) -> bool {
+        is_range || queued < self.policy.headroom_messages || self.ways.lends_ranges_only()
     }
 
     /// Queues a header, which is the caller's again at once, with a payload, which is lent.
@@ -171,22 +189,23 @@ impl<K: Kernel> Sender<K> {
         payload: impl Into<Payload>,
     ) -> Result<Ticket, Refused> {
         let mut payload = payload.into();
-        // as one range; that does what `Message` does without its steps, and most messages are such
-        let Some(addr) = self.put_before(key, header, &mut payload) else {
+        // that does what `Message` does without its steps, and most messages are such
+        let Some((slotted, addr)) = self.place(key, header, &mut payload) else {
             return self.send_pieces(key, header, payload);
         };
         let lent_bytes = payload.len_bytes() as u64;
-        let len_bytes = header.len() as u32 + lent_bytes as u32;
+        let len_bytes = header.len() as u32 - slotted.len_bytes + lent_bytes as u32;
         self.counters.staged_bytes += header.len() as u64;
         self.counters.lent_bytes += lent_bytes;
-        Ok(self.queue_one(key, addr, len_bytes, Some(lent_bytes), Held::Memory(payload)))
+        Ok(self.queue_one(key, slotted, addr, len_bytes, Some(lent_bytes), Held::Memory(payload)))
     }
 
-    /// Queues a message of one piece in the arena on a connection that is there.
+    /// Queues a message of one piece in the arena, and maybe a header before it, on a connection that is there.
     #[inline(always)]
     fn queue_one(
         &mut self,
         key: SocketKey,
+        header: Header,
         addr: *const u8,
         len_bytes: u32,
         lent_bytes: Option<u64>,
@@ -194,7 +213,7 @@ impl<K: Kernel> Sender<K> {
     ) -> Ticket {
         let index = key.index as usize;
         let connection = self.connections[index].as_mut().expect("it was looked at");
-        let number = connection.add_one(addr, len_bytes, lent_bytes, memory);
+        let number = connection.add_one(header, addr, len_bytes, lent_bytes, memory);
         let is_ready = connection.is_ready;
         self.counters.messages += 1;
         if !is_ready {
@@ -233,7 +252,8 @@ impl<K: Kernel> Sender<K> {
         }
         let slot = self.arena.stage(bytes)?;
         self.counters.staged_bytes += bytes.len() as u64;
-        Some(self.queue_one(key, slot.addr, bytes.len() as u32, None, Held::Slot(slot.number)))
+        let (len_bytes, held) = (bytes.len() as u32, Held::Slot(slot.number));
+        Some(self.queue_one(key, Header::NONE, slot.addr, len_bytes, None, held))
     }
 
     /// Takes a message back that was not handed over yet: what it would have lent, in order.
@@ -249,6 +269,12 @@ impl<K: Kernel> Sender<K> {
     #[inline]
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop()
+    }
+
+    /// All that happened and was not taken yet, in order: cheaper than one by one.
+    #[inline]
+    pub fn take_events(&mut self, then: impl FnMut(Event)) {
+        self.events.take(then);
     }
 
     /// What was counted.
@@ -276,9 +302,10 @@ impl<K: Kernel> Sender<K> {
         self.owed
     }
 
-    /// Whether messages wait for a flush that could hand them over.
+    /// Whether messages wait for a flush that could hand them over: not while there are as many requests as there may
+    /// be (`Policy::requests_max`), when a completion has to come first.
     pub fn has_work(&self) -> bool {
-        self.has_pushed || !self.ready.is_empty()
+        self.has_pushed || !self.ready.is_empty() && self.requests.len() < self.policy.requests_max
     }
 
     pub(super) fn is_fork(&self) -> bool {

@@ -234,6 +234,30 @@ fn a_socket_may_lend_only_so_much() {
 }
 
 #[test]
+fn with_as_many_requests_as_there_may_be_nothing_is_to_be_done_until_one_is_over() {
+    let Some(mut held) = held(Policy { requests_max: 1, ..policy() }, arena()) else { return };
+    let mut book = Book::default();
+    held.lend(0, &mut book);
+    let shape = Shape { header: 24, payload: 0, memory: 0 };
+    workload::queue(&mut held.sender, held.key, (0, 1), shape, &mut book).expect("there is room");
+    assert!(!held.sender.has_work(), "whoever would not wait while there is work would wait for ever");
+    held.sender.flush().expect("the ring is there");
+    assert_eq!(held.sender.counters().gathered, 1, "it was not handed over");
+    read_rest(held.far.try_clone().expect("descriptors can be copied"), held.ahead);
+    while held.sender.owed() > 0 {
+        held.sender.turn(1).expect("the ring is there");
+        book.take(&mut held.sender);
+    }
+    assert!(held.sender.has_work() || book.ended.len() == 2, "its turn has come");
+    workload::settle(&mut held.sender, &mut book);
+    assert!(
+        book.ended.len() == 2 && book.ended.values().all(|end| *end == Outcome::Whole),
+        "{:?}",
+        book.ended
+    );
+}
+
+#[test]
 fn what_was_not_handed_over_can_be_withdrawn() {
     let Some(mut held) = held(policy(), arena()) else { return };
     let mut book = Book::default();

@@ -6,6 +6,7 @@ mod datagrams;
 mod faults;
 mod faults_here;
 mod guest;
+mod headers;
 mod held;
 mod locked;
 mod policies;
