@@ -109,12 +109,6 @@ impl Declared {
         Ok(bytes)
     }
 
-    /// Acknowledges all bytes up to number `acked`, which must have left; that it was taken is not waited for.
-    pub(crate) fn acknowledge_up_to(&mut self, acked: u64) -> io::Result<()> {
-        self.acked = acked;
-        self.device.inject(&self.packet().bytes())
-    }
-
     /// Offers a window, in whole units of `WINDOW_UNIT_BYTES`; false if the sender did not take it.
     pub fn offer(&mut self, near: BorrowedFd<'_>, bytes: u64, patience: Duration) -> io::Result<bool> {
         let units = u16::try_from(bytes / WINDOW_UNIT_BYTES).unwrap_or(WINDOW_UNITS);

@@ -1,4 +1,5 @@
-//! The order in which cells are measured, so that whenever time ends, each lane has its share.
+//! The order in which cells are measured: first those that the sender is made for. Whenever time ends, each lane has
+//! its share.
 
 use uringspec_real::bench::{HEADER_BYTES, Lane, Source};
 
@@ -16,26 +17,39 @@ pub struct Part {
 const LANES: [Lane; 3] = [Lane::RepairTcp, Lane::IfbUdp, Lane::Loopback];
 /// Eight messages a flush come first: with them pairs of linked entries are compared.
 const FIRST_BATCH: usize = 8;
+const SOURCES: [Source; 2] = [Source::Cached, Source::Beyond];
 
-/// All cells, the most wanted first: those with payloads in the cache before those beyond it, and of each some
-/// messages a flush before one, and all lanes before the next number of messages.
+/// Whether a cell is one that the sender is made for.
+fn is_first(lane: Lane, size: Size) -> bool {
+    lane.is_zero_copied() && size == Size::Mixed
+}
+
+/// All cells, the most wanted first: the mixed workload where nothing is copied; of the others those with payloads
+/// in the cache before those beyond it, and of each some messages a flush before one, and all lanes before the next
+/// number of messages.
 pub fn schedule(lanes: &[Lane], sizes: &[Size], batches: &[usize], sources: &[Source]) -> Vec<Part> {
     let mut batches = batches.to_vec();
     batches.sort_by_key(|batch| (*batch != FIRST_BATCH, *batch));
     batches.dedup();
+    let sources: Vec<Source> = SOURCES.into_iter().filter(|source| sources.contains(source)).collect();
     let lanes = LANES.into_iter().filter(|lane| lanes.contains(lane));
-    let mut parts = Vec::new();
-    for source in [Source::Cached, Source::Beyond].into_iter().filter(|source| sources.contains(source)) {
-        for batch in &batches {
-            for lane in lanes.clone() {
-                let cells: Vec<Planned> =
-                    sizes.iter().filter_map(|size| Planned::new(lane, *size, *batch, source)).collect();
-                if !cells.is_empty() {
-                    parts.push(Part { lane, cells });
-                }
+    let part = |lane, wanted: bool, batches: &[usize], sources: &[Source]| {
+        let mut cells = Vec::new();
+        for source in sources {
+            for batch in batches {
+                let sizes = sizes.iter().filter(|size| is_first(lane, **size) == wanted);
+                cells.extend(sizes.filter_map(|size| Planned::new(lane, *size, *batch, *source)));
             }
         }
+        Part { lane, cells }
+    };
+    let mut parts: Vec<Part> = lanes.clone().map(|lane| part(lane, true, &batches, &sources)).collect();
+    for source in &sources {
+        for batch in &batches {
+            parts.extend(lanes.clone().map(|lane| part(lane, false, &[*batch], &[*source])));
+        }
     }
+    parts.retain(|part| !part.cells.is_empty());
     parts
 }
 
@@ -64,8 +78,6 @@ mod tests {
     use super::super::plan::{BATCHES, SIZES};
     use super::*;
 
-    const SOURCES: [Source; 2] = [Source::Cached, Source::Beyond];
-
     #[test]
     fn every_cell_comes_once() {
         let parts = schedule(&Lane::ALL, &SIZES, &BATCHES, &SOURCES);
@@ -82,9 +94,20 @@ mod tests {
     fn each_lane_has_its_share_whenever_time_ends() {
         let parts = schedule(&Lane::ALL, &SIZES, &BATCHES, &SOURCES);
         let first: Vec<(Lane, usize)> =
-            parts.iter().take(4).map(|part| (part.lane, part.cells[0].cell.batch)).collect();
-        let wanted = [(Lane::RepairTcp, 8), (Lane::IfbUdp, 8), (Lane::Loopback, 8), (Lane::RepairTcp, 1)];
-        assert_eq!(first, wanted);
+            parts.iter().take(5).map(|part| (part.lane, part.cells[0].cell.batch)).collect();
+        use Lane::{IfbUdp, Loopback, RepairTcp};
+        assert_eq!(first, [(RepairTcp, 8), (RepairTcp, 8), (IfbUdp, 8), (Loopback, 8), (RepairTcp, 1)]);
+    }
+
+    #[test]
+    fn the_mixed_workload_comes_first_where_nothing_is_copied() {
+        let parts = schedule(&Lane::ALL, &SIZES, &BATCHES, &SOURCES);
+        let names: Vec<String> = parts[0].cells.iter().map(ToString::to_string).collect();
+        let wanted = ["x8 cached", "x1 cached", "x32 cached", "x8 beyond", "x1 beyond", "x32 beyond"];
+        assert_eq!(names, wanted.map(|name| format!("repair-tcp mixed {name}")));
+        assert!(parts[1..].iter().all(|part| {
+            part.lane == Lane::Loopback || part.cells.iter().all(|cell| cell.size != Size::Mixed)
+        }));
     }
 
     #[test]

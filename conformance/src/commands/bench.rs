@@ -9,7 +9,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use uringspec_real::bench::{Lane, Plan, Source, Strategy};
+use uringspec_real::bench::{Cell, Lane, Plan, Source, Strategy};
 use uringspec_real::probe;
 
 use super::complain;
@@ -138,18 +138,19 @@ struct Line {
 }
 
 /// How long the sender's turn takes, and how often others wait for it, about.
-const SLICE_NS: u64 = 8_000_000;
-const QUICK_SLICE_NS: u64 = 3_000_000;
-const PAIRS: u16 = 15;
-const QUICK_PAIRS: u16 = 7;
+const SLICE_NS: u64 = 2_000_000;
+const QUICK_SLICE_NS: u64 = 1_000_000;
+const PAIRS: u16 = 31;
+const QUICK_PAIRS: u16 = 11;
 /// How long the turns of a cell may take before it has fewer pairs.
 const CELL_NS: u64 = 20_000_000_000;
 const QUICK_CELL_NS: u64 = 1_300_000_000;
 /// How long all of it may take.
 const TIME_MAX: Duration = Duration::from_secs(30 * 60);
 const QUICK_TIME_MAX: Duration = Duration::from_secs(36);
-/// What a turn takes on average, peers waited for, over the sender's; and what a cell takes beside its turns.
-const TURN_RATIO: u64 = 6;
+/// What a pair takes on average, the peer and what is not timed with it, over the sender's turn; and what a cell takes
+/// beside its pairs.
+const TURN_RATIO: u64 = 15;
 const CELL_SETUP: Duration = Duration::from_millis(150);
 /// How often interruptions and the end of time are looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -339,18 +340,19 @@ fn in_process(
     ended
 }
 
-/// The cells that were not measured, by lane and number of messages.
+/// The cells that were not measured: how many of each lane, number of messages and source.
 fn unseen(parts: &[Part], judged: &[Judged]) -> Vec<String> {
     let seen: BTreeSet<String> = judged.iter().map(|cell| cell.planned.to_string()).collect();
-    let mut texts = Vec::new();
-    for part in parts {
-        let missing = part.cells.iter().filter(|cell| !seen.contains(&cell.to_string())).count();
-        if let Some(first) = part.cells.first().filter(|_| missing > 0) {
-            let (batch, source) = (first.cell.batch, first.cell.source.name());
-            texts.push(format!("{missing} of {} x{batch} {source}", part.lane.name()));
+    let mut missing: Vec<(String, usize)> = Vec::new();
+    for cell in parts.iter().flat_map(|part| &part.cells).filter(|cell| !seen.contains(&cell.to_string())) {
+        let Cell { batch, source, .. } = &cell.cell;
+        let name = format!("{} x{batch} {}", cell.lane.name(), source.name());
+        match missing.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => missing.push((name, 1)),
         }
     }
-    texts
+    missing.into_iter().map(|(name, count)| format!("{count} of {name}")).collect()
 }
 
 fn lines(cell: &Judged, out: &mut Output) {

@@ -10,9 +10,9 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 /// `#[global_allocator]`. Outside of a bench it costs a look at a flag.
 pub struct Counting;
 
-/// Counts from now on.
-pub(super) fn start() {
-    IS_COUNTING.store(true, Ordering::Relaxed);
+/// Counts from now on, or no more.
+pub(super) fn count_from_now(on: bool) {
+    IS_COUNTING.store(on, Ordering::Relaxed);
 }
 
 /// Allocations so far.

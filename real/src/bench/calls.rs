@@ -55,8 +55,7 @@ impl Calls {
                 false => payloads.gathered(number, 1, 0),
             };
             self.send(zero_copy, road, payloads, number, count, bytes)?;
-            road.sent(bytes);
-            road.throttle()?;
+            road.sent(bytes, count as u64)?;
             at += count;
         }
         self.counts.messages += batch as u64;

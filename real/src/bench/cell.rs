@@ -16,9 +16,9 @@ use crate::skip::Skip;
 pub struct Plan {
     /// Pairs of a strategy and the sender.
     pub pairs: usize,
-    /// How long the sender's slice takes, about.
+    /// How long the sender's turn takes, about.
     pub slice_ns: u64,
-    /// Or how many messages a slice has, whatever it takes.
+    /// Or how many messages a turn has, whatever it takes.
     pub messages: Option<u64>,
     /// How long the turns of a cell may take, about; then it has fewer pairs, but `PAIRS_MIN`.
     pub cell_ns: u64,
@@ -67,26 +67,35 @@ struct Ways {
     number: u64,
 }
 
-/// The slices that find out how many messages one should have begin with so many flushes.
+/// One turn of a way.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Messages that are sent before, so that what the way uses is in the cache again.
+    warming: u64,
+    /// Messages that are timed.
+    messages: u64,
+}
+
+/// The turns that find out how many messages one should have begin with so many flushes.
 const TRIAL_FLUSHES: u64 = 4;
+/// Before a turn one of so many of its messages are sent.
+const WARMING_SHARE: u64 = 4;
 /// Fewer pairs say nothing.
 const PAIRS_MIN: usize = 3;
-/// The sender is warm once it allocates nothing in a slice, or after so many.
+/// The sender is warm once it allocates nothing in a turn, or after so many.
 const WARMING_MAX: usize = 8;
 
 impl Bench {
     /// Opens a lane: this process is in a network of its own from then on.
     pub fn open(lane: Lane) -> Result<Bench, Skip> {
-        let road = Road::open(lane)?;
-        allocations::start();
-        Ok(Bench { road })
+        Ok(Bench { road: Road::open(lane)? })
     }
 
     /// Measures one cell.
     ///
-    /// Strategies take turns, in rounds. The sender has a slice at the beginning of a round and one in the
-    /// middle; each strategy's is paired with the nearer of them, the sender's own are the pair against
-    /// itself. Every other round goes backwards, so that what drifts favours nobody.
+    /// Strategies take turns, in rounds, and the sender has a turn between each two of them. A strategy's turn is
+    /// paired with the mean of the sender's turns before and after it, so what drifts favours nobody; so is one
+    /// turn of the sender in each round, which is the pair against itself. Every other round goes backwards.
     pub fn measure(
         &mut self,
         cell: &Cell,
@@ -97,54 +106,49 @@ impl Bench {
             return Err(io::Error::other("the messages of a flush are a power of two, at most 64").into());
         }
         let mut ways = Ways::new(cell, &self.road).map_err(of_setup)?;
-        // a slice has whole flushes, and whole rounds of the lengths
+        // a turn has whole flushes, and whole rounds of the lengths
         let whole = cell.batch.max(cell.lens.len()) as u64;
         let messages = match plan.messages {
             Some(messages) => messages.next_multiple_of(whole),
             None => ways.messages_of(whole, plan.slice_ns, &mut self.road)?,
         };
-        let others: Vec<Strategy> = strategies.iter().copied().filter(|s| *s != Strategy::Sender).collect();
-        for strategy in &others {
-            ways.slice(*strategy, messages.min(whole * TRIAL_FLUSHES), &mut self.road)?;
+        let turn = Turn { warming: (messages / WARMING_SHARE).next_multiple_of(whole), messages };
+        let series =
+            |strategy| Series { strategy, pairs_ns: Vec::new(), messages, counts: Counts::default() };
+        let mut all: Vec<Series> =
+            strategies.iter().copied().filter(|s| *s != Strategy::Sender).map(series).collect();
+        for Series { strategy, .. } in &all {
+            let trial = Turn { warming: 0, messages: messages.min(whole * TRIAL_FLUSHES) };
+            ways.turn(*strategy, trial, &mut self.road)?;
         }
         for _ in 0..WARMING_MAX {
-            if ways.slice(Strategy::Sender, messages, &mut self.road)?.1.allocations == 0 {
+            if ways.turn(Strategy::Sender, turn, &mut self.road)?.1.allocations == 0 {
                 break;
             }
         }
         ways.forget_counts();
-        let series =
-            |strategy| Series { strategy, pairs_ns: Vec::new(), messages, counts: Counts::default() };
-        let mut own = series(Strategy::Sender);
-        let mut all: Vec<Series> = others.iter().map(|strategy| series(*strategy)).collect();
-        let half = all.len().div_ceil(2);
+        all.push(series(Strategy::Sender));
+        let mut between = Counts::default();
+        let (mut before, counts) = ways.turn(Strategy::Sender, turn, &mut self.road)?;
+        between += counts;
         let begun = Instant::now();
         for round in 0..plan.pairs {
             if round >= PAIRS_MIN && begun.elapsed().as_nanos() > u128::from(plan.cell_ns) {
                 break;
             }
-            let backwards = round % 2 == 1;
-            let mut nearer = [0; 2];
-            for part in if backwards { [1, 0] } else { [0, 1] } {
-                let part_of_all = if part == 0 { 0..half } else { half..all.len() };
-                let run = |ways: &mut Ways, series: &mut Series, road: &mut Road| -> io::Result<u64> {
-                    let (ns, counts) = ways.slice(series.strategy, messages, road)?;
-                    series.counts += counts;
-                    Ok(ns)
-                };
-                nearer[part] = run(&mut ways, &mut own, &mut self.road)?;
-                let mut in_turn: Vec<&mut Series> = all[part_of_all].iter_mut().collect();
-                if backwards {
-                    in_turn.reverse();
-                }
-                for series in in_turn {
-                    let ns = run(&mut ways, series, &mut self.road)?;
-                    series.pairs_ns.push((nearer[part], ns));
-                }
+            for place in 0..all.len() {
+                let place = if round % 2 == 0 { place } else { all.len() - 1 - place };
+                let (ns, counts) = ways.turn(all[place].strategy, turn, &mut self.road)?;
+                all[place].counts += counts;
+                let (after, counts) = ways.turn(Strategy::Sender, turn, &mut self.road)?;
+                between += counts;
+                all[place].pairs_ns.push((before.midpoint(after), ns));
+                before = after;
             }
-            own.pairs_ns.push((nearer[0], nearer[1]));
         }
-        all.push(own);
+        if let Some(own) = all.last_mut() {
+            own.counts += between;
+        }
         Ok(all)
     }
 }
@@ -162,7 +166,7 @@ impl Ways {
     fn messages_of(&mut self, whole: u64, slice_ns: u64, road: &mut Road) -> io::Result<u64> {
         let mut messages = whole * TRIAL_FLUSHES;
         loop {
-            let (ns, _) = self.slice(Strategy::Sender, messages, road)?;
+            let (ns, _) = self.turn(Strategy::Sender, Turn { warming: 0, messages }, road)?;
             if ns * 4 >= slice_ns {
                 return Ok((messages * slice_ns / ns.max(1)).next_multiple_of(whole));
             }
@@ -170,12 +174,34 @@ impl Ways {
         }
     }
 
-    /// Sends so many messages one way: the time that took, and what was counted.
-    fn slice(&mut self, strategy: Strategy, messages: u64, road: &mut Road) -> io::Result<(u64, Counts)> {
+    /// Sends one way: the time that the messages took, and what was counted, those before it as well.
+    fn turn(&mut self, strategy: Strategy, turn: Turn, road: &mut Road) -> io::Result<(u64, Counts)> {
         let allocated = allocations::so_far();
+        road.clock.start();
+        self.send(strategy, turn.warming, road)?;
+        road.clock.stop();
+        road.clock.take();
+        road.clock.start();
+        self.send(strategy, turn.messages, road)?;
+        road.clock.stop();
+        let ns = road.clock.take();
+        let allocations = allocations::so_far() - allocated;
+        // the next way begins with nothing under way
+        road.drain()?;
+        road.clock.stop();
+        road.clock.take();
+        let counts = match strategy {
+            Strategy::Sender => &mut self.ours.counts,
+            Strategy::CallSendmsg | Strategy::CallZerocopy => &mut self.calls.counts,
+            _ => &mut self.ring.counts,
+        };
+        Ok((ns, Counts { allocations, ..std::mem::take(counts) }))
+    }
+
+    /// Sends so many messages one way, and waits until nothing is owed for them.
+    fn send(&mut self, strategy: Strategy, messages: u64, road: &mut Road) -> io::Result<()> {
         let first = self.number;
         self.number += messages;
-        road.clock.start();
         for at in (first..first + messages).step_by(self.batch) {
             match strategy {
                 Strategy::Sender => self.ours.flush(road, &self.payloads, at, self.batch)?,
@@ -187,22 +213,10 @@ impl Ways {
             }
         }
         match strategy {
-            Strategy::Sender => self.ours.settle(road)?,
-            Strategy::CallSendmsg | Strategy::CallZerocopy => self.calls.settle(road)?,
-            _ => self.ring.settle(road)?,
+            Strategy::Sender => self.ours.settle(road),
+            Strategy::CallSendmsg | Strategy::CallZerocopy => self.calls.settle(road),
+            _ => self.ring.settle(road),
         }
-        road.clock.stop();
-        let ns = road.clock.take();
-        let allocations = allocations::so_far() - allocated;
-        // the next way begins with nothing under way
-        road.drain()?;
-        road.clock.take();
-        let counts = match strategy {
-            Strategy::Sender => &mut self.ours.counts,
-            Strategy::CallSendmsg | Strategy::CallZerocopy => &mut self.calls.counts,
-            _ => &mut self.ring.counts,
-        };
-        Ok((ns, Counts { allocations, ..std::mem::take(counts) }))
     }
 
     fn forget_counts(&mut self) {

@@ -1,4 +1,7 @@
-//! The processor time of this process, all threads of the kernel that work for it included.
+//! The processor time of this process, all threads of the kernel that work for it included. While it runs,
+//! allocations are counted.
+
+use super::allocations;
 
 /// A clock that can be stopped.
 #[derive(Debug, Default)]
@@ -10,12 +13,14 @@ pub(super) struct Clock {
 impl Clock {
     /// Lets it run.
     pub(super) fn start(&mut self) {
+        allocations::count_from_now(true);
         self.since = Some(now());
     }
 
     /// Stops it.
     pub(super) fn stop(&mut self) {
         let now = now();
+        allocations::count_from_now(false);
         self.ran_ns += self.since.take().map_or(0, |since| now.saturating_sub(since));
     }
 

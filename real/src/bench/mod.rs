@@ -19,8 +19,6 @@ mod cell;
 mod clock;
 mod lane;
 mod ours;
-mod peer;
-mod progress;
 mod ring;
 mod source;
 
@@ -35,11 +33,11 @@ const GATHER_BYTES_MAX: u64 = 1 << 20;
 /// Where the messages go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// TCP to a process on the same machine: whatever is lent is copied on delivery.
+    /// TCP on this machine: whatever is lent is copied on delivery.
     Loopback,
     /// Datagrams into a device that drops them: nothing is copied.
     IfbUdp,
-    /// TCP into such a device; a process on the other processor acknowledges. Nothing is copied.
+    /// TCP into such a device, acknowledged by whoever sends. Nothing is copied.
     RepairTcp,
 }
 

@@ -24,6 +24,7 @@ impl Ours {
     pub(super) fn new(cell: &Cell, road: &Road) -> io::Result<Ours> {
         let policy = Policy {
             // the bench bounds what is under way itself, for all ways alike
+            requests_max: HEADERS,
             lent_bytes_max: u64::MAX,
             socket_lent_bytes_max: u64::MAX,
             ..Policy::default()
@@ -67,7 +68,7 @@ impl Ours {
         self.queued += batch as u64;
         self.turn(road, 0)?;
         while self.ended < self.queued {
-            self.turn(road, u32::from(!self.sender.has_work()))?;
+            self.turn(road, 1)?;
         }
         self.counts.messages += batch as u64;
         Ok(())
@@ -87,23 +88,21 @@ impl Ours {
 
     fn turn(&mut self, road: &mut Road, wanted: u32) -> io::Result<()> {
         self.sender.turn(wanted)?;
-        while let Some(event) = self.sender.next_event() {
-            match event {
-                Event::Ended(_, Outcome::Whole) => self.ended += 1,
-                Event::Ended(_, outcome) => {
-                    return Err(io::Error::other(format!("a message ended {outcome:?}")));
-                }
-                Event::Released(_, Payload::Lease(lease)) => self.pool.give(lease),
-                Event::Released(..) | Event::Overdue(_) => {}
-            }
+        let (pool, mut whole, mut other) = (&mut self.pool, 0, None);
+        self.sender.take_events(|event| match event {
+            Event::Ended(_, Outcome::Whole) => whole += 1,
+            Event::Ended(_, outcome) => other = Some(outcome),
+            Event::Released(_, Payload::Lease(lease)) => pool.give(lease),
+            Event::Released(..) | Event::Overdue(_) => {}
+        });
+        if let Some(outcome) = other {
+            return Err(io::Error::other(format!("a message ended {outcome:?}")));
         }
-        let sent_bytes = self.sender.counters().sent_bytes;
-        if sent_bytes > self.told.sent_bytes {
-            road.sent(sent_bytes - self.told.sent_bytes);
-            self.told.sent_bytes = sent_bytes;
-            road.throttle()?;
-        }
-        Ok(())
+        self.ended += whole;
+        let Counters { sent_bytes, whole, .. } = self.sender.counters();
+        let (bytes, messages) = (sent_bytes - self.told.sent_bytes, whole - self.told.whole);
+        (self.told.sent_bytes, self.told.whole) = (sent_bytes, whole);
+        road.sent(bytes, messages)
     }
 
     /// Waits until nothing is owed, and counts.

@@ -86,8 +86,7 @@ impl Ring {
             if road.is_stream() {
                 let (count, bytes) = payloads.gathered(number, batch - at, GATHER_BYTES_MAX);
                 self.stream(strategy, road, payloads, number, count, bytes)?;
-                road.sent(bytes);
-                road.throttle()?;
+                road.sent(bytes, count as u64)?;
                 at += count;
             } else {
                 let last = at + 1 == batch;
@@ -97,7 +96,7 @@ impl Ring {
                 if last {
                     self.turn(0)?;
                     self.settle_results()?;
-                    road.sent(std::mem::take(&mut self.taken));
+                    self.taken = 0;
                 }
             }
         }

@@ -17,9 +17,10 @@ const BEYOND_BYTES: u64 = 32 << 20;
 const SLOTS_MAX: usize = 16_384;
 /// Headers that a request may still refer to.
 pub(super) const HEADERS: usize = 4096;
-/// More bytes, or messages, of the sender's are seldom under way.
-const UNDER_WAY_BYTES: usize = 6 << 20;
-const UNDER_WAY_MAX: usize = 4096;
+/// More bytes, or messages, of the sender's are seldom under way: the peer has what came before, but not all of
+/// that was told yet.
+const UNDER_WAY_BYTES: usize = 3 << 20;
+const UNDER_WAY_MAX: usize = 2048;
 /// A lease of so many bytes takes whole pages.
 const PAGED_FROM_BYTES: usize = 2048;
 const PAGE_BYTES: usize = 4096;
@@ -103,8 +104,13 @@ impl Cell {
 
 /// The sender's payloads that are not under way, by their lengths.
 pub(super) struct Pool {
-    free: Vec<(usize, VecDeque<Lease>)>,
-    source: Source,
+    free: Vec<(usize, Free)>,
+}
+
+/// Payloads of one length: the last one that came back is taken first, or the first.
+enum Free {
+    Last(Vec<Lease>),
+    First(VecDeque<Lease>),
 }
 
 impl Pool {
@@ -112,30 +118,39 @@ impl Pool {
     pub(super) fn lease(cell: &Cell, sender: &mut Sender<LocalRing>) -> io::Result<Pool> {
         let mut free = Vec::new();
         for len in cell.distinct() {
-            let mut leases = VecDeque::new();
-            for _ in 0..cell.pooled(len) {
+            let leases = (0..cell.pooled(len)).map(|_| {
                 let mut lease = sender.lease_behind(HEADER_BYTES, len).ok_or_else(no_room)?;
                 lease.fill(len as u8);
-                leases.push_back(lease);
-            }
-            free.push((len, leases));
+                Ok(lease)
+            });
+            free.push((
+                len,
+                match cell.source {
+                    Source::Cached => Free::Last(leases.collect::<io::Result<_>>()?),
+                    Source::Beyond => Free::First(leases.collect::<io::Result<_>>()?),
+                },
+            ));
         }
-        Ok(Pool { free, source: cell.source })
+        Ok(Pool { free })
     }
 
     /// A payload of so many bytes, if one is not under way.
+    #[inline]
     pub(super) fn take(&mut self, len: usize) -> Option<Lease> {
         let (_, leases) = self.free.iter_mut().find(|(known, _)| *known == len)?;
-        match self.source {
-            Source::Cached => leases.pop_back(),
-            Source::Beyond => leases.pop_front(),
+        match leases {
+            Free::Last(leases) => leases.pop(),
+            Free::First(leases) => leases.pop_front(),
         }
     }
 
     /// It came back.
     pub(super) fn give(&mut self, lease: Lease) {
-        if let Some((_, leases)) = self.free.iter_mut().find(|(known, _)| *known == lease.len()) {
-            leases.push_back(lease);
+        let len = lease.len();
+        match self.free.iter_mut().find(|(known, _)| *known == len) {
+            Some((_, Free::Last(leases))) => leases.push(lease),
+            Some((_, Free::First(leases))) => leases.push_back(lease),
+            None => {}
         }
     }
 }
