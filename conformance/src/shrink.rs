@@ -96,6 +96,7 @@ fn drop_ends(best: &mut Program, holds: Holds<'_>) {
         Step::Submit { ring, .. }
         | Step::Queue { ring, .. }
         | Step::Look { ring }
+        | Step::Sleep { ring }
         | Step::Reap { ring, .. }
         | Step::Register { ring, .. }
         | Step::Peek { ring }

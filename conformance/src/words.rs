@@ -17,7 +17,7 @@ use crate::case::mixed::Part;
 use crate::case::names::Names;
 use crate::case::place::{HOLE, MSGHDR_BYTES, WRAP};
 use crate::case::print::{ring_fields, segment_words, sqe_words};
-use crate::case::print_call::{array_words, enter_words, look_words};
+use crate::case::print_call::{array_words, enter_words, look_words, restriction_words};
 use crate::case::text::At;
 use crate::case::{Data, Enter, Look, Name, OPS, Place, RawField, Returns, Ring, Segment, SqeLine, Target};
 
@@ -233,6 +233,7 @@ pub fn step(program: &Program, names: &Names, step: &Step) -> Vec<(&'static str,
             entries.chain(array).collect()
         }
         Step::Enter(call) => one("enter", enter_words(&enter_of(call, None, None)).trim_start().to_string()),
+        Step::Sleep { .. } => one("sleep", String::new()),
         Step::Look { .. } => one("look", String::new()),
         Step::Peek { .. } => one("peek", String::new()),
         Step::Reap { until, .. } => one("reap", until_words(until)),
@@ -302,6 +303,7 @@ fn register(program: &Program, names: &Names, what: &Register) -> (&'static str,
         Register::UnregisterBuffers => ("unregister", String::new()),
         Register::UnregisterFiles => ("unregister", "files".into()),
         Register::Enable => ("register", "enable".into()),
+        Register::Restrict(list) => ("register", format!("restrict{}", restriction_words(list))),
         Register::Files(files) => {
             let name = |socket: &Option<u16>| match socket {
                 Some(index) => names.socket_name(SocketId(*index), End::Near).unwrap_or("?"),

@@ -92,18 +92,18 @@ fn a_queue_has_entries_and_an_array_of_them() {
     check(
         "queue\n  #1 nop\n  returns 1",
         &expect![[r#"
-         x `returns` is no keyword
-          ,-[bad.case:6:3]
-        5 |   #1 nop
-        6 |   returns 1
-          :   ^^^|^^^
-          :      `-- not accepted here
-          `----
-         help: expected one of: rules, deviation, thread, needs, via, rings, limits, ring, socket,
-               buffer, submit, queue, enter, look, expect, peek, received, drain, ack, window, miss,
-               resent, fence, settle, rewrite, reset, close, shutdown, cork, uncork, register, update,
-               unregister, setup, elsewhere, lent, seen, unseen
-    "#]],
+             x `returns` is no keyword
+              ,-[bad.case:6:3]
+            5 |   #1 nop
+            6 |   returns 1
+              :   ^^^|^^^
+              :      `-- not accepted here
+              `----
+             help: expected one of: rules, deviation, thread, needs, via, rings, limits, ring, socket,
+                   buffer, submit, queue, enter, sleep, look, expect, peek, received, drain, ack, window,
+                   miss, resent, fence, settle, rewrite, reset, close, shutdown, cork, uncork, register,
+                   update, unregister, setup, elsewhere, lent, seen, unseen
+        "#]],
     );
 }
 
@@ -202,6 +202,111 @@ fn an_enter_says_what_the_call_is_given() {
                0x and hexadecimal digits
     "#]],
     );
+}
+
+#[test]
+fn only_a_thread_of_the_kernel_sleeps() {
+    check(
+        "sleep",
+        &expect![[r#"
+         x this ring has no thread that could sleep
+          ,-[bad.case:4:1]
+        3 | buffer K 4096
+        4 | sleep
+          : ^^|^^
+          :   `-- not accepted here
+          `----
+         help: expected a ring with flags=SQPOLL
+    "#]],
+    );
+    check(
+        "sleep Q",
+        &expect![[r#"
+         x there is no ring `Q`
+          ,-[bad.case:4:7]
+        3 | buffer K 4096
+        4 | sleep Q
+          :       |
+          :       `-- not accepted here
+          `----
+         help: expected a ring with a name
+    "#]],
+    );
+}
+
+#[test]
+fn restrictions_are_of_four_kinds() {
+    check(
+        "register restrict",
+        &expect![[r#"
+         x the end of the line has no place in a line of restrictions
+          ,-[bad.case:4:18]
+        3 | buffer K 4096
+        4 | register restrict
+          :                  ^
+          :                  `-- not accepted here
+          `----
+         help: expected one of: op=, flags=, must=, call=
+    "#]],
+    );
+    check(
+        "register restrict op=connect",
+        &expect![[r#"
+         x `connect` is no opcode
+          ,-[bad.case:4:22]
+        3 | buffer K 4096
+        4 | register restrict op=connect
+          :                      ^^^|^^^
+          :                         `-- not accepted here
+          `----
+         help: expected one of: nop, send, sendmsg, send_zc, sendmsg_zc, write, writev, write_fixed,
+               writev_fixed, readv, cancel
+    "#]],
+    );
+    check(
+        "register restrict flags=WAITALL",
+        &expect![[r#"
+         x `WAITALL` is no flag of an entry
+          ,-[bad.case:4:25]
+        3 | buffer K 4096
+        4 | register restrict flags=WAITALL
+          :                         ^^^|^^^
+          :                            `-- not accepted here
+          `----
+         help: expected one of: FIXED_FILE, DRAIN, LINK, HARDLINK, ASYNC, BUFFER_SELECT,
+               CQE_SKIP_SUCCESS, bits such as 0x40
+    "#]],
+    );
+    check("register restrict must=0x100", &expect![[r#"
+         x an entry has no such flags
+          ,-[bad.case:4:24]
+        3 | buffer K 4096
+        4 | register restrict must=0x100
+          :                        ^^|^^
+          :                          `-- not accepted here
+          `----
+         help: expected bits up to 0x80
+    "#]]);
+    check("register restrict call=256", &expect![[r#"
+         x 256 is too much for a number of a call to register
+          ,-[bad.case:4:24]
+        3 | buffer K 4096
+        4 | register restrict call=256
+          :                        ^|^
+          :                         `-- not accepted here
+          `----
+         help: expected a number up to 255
+    "#]]);
+    check("register restrict buffers=1", &expect![[r#"
+         x `buffers=1` has no place in a line of restrictions
+          ,-[bad.case:4:19]
+        3 | buffer K 4096
+        4 | register restrict buffers=1
+          :                   ^^^^|^^^^
+          :                       `-- not accepted here
+          `----
+         help: expected one of: op=, flags=, must=, call=
+    "#]]);
 }
 
 #[test]

@@ -24,9 +24,9 @@ fn a_keyword_position_lists_the_keywords() {
             5 |   #1 nop
               `----
              help: expected one of: rules, deviation, thread, needs, via, rings, limits, ring, socket,
-                   buffer, submit, queue, enter, look, expect, peek, received, drain, ack, window, miss,
-                   resent, fence, settle, rewrite, reset, close, shutdown, cork, uncork, register, update,
-                   unregister, setup, elsewhere, lent, seen, unseen
+                   buffer, submit, queue, enter, sleep, look, expect, peek, received, drain, ack, window,
+                   miss, resent, fence, settle, rewrite, reset, close, shutdown, cork, uncork, register,
+                   update, unregister, setup, elsewhere, lent, seen, unseen
         "#]],
     );
 }

@@ -49,6 +49,10 @@ const OUT_OF_REACH: &[(Rule, &str)] = &[
     (Rule::RingDisabledRefuses, "a ring that is not enabled does nothing, so random programs have none"),
     (Rule::RingIopollRefuses, POLLING),
     (Rule::RingIopollSockets, POLLING),
+    (Rule::RingThreadCount, "threads for rings are drawn only where that is asked for"),
+    (Rule::RingRestrictOnce, RESTRICTED),
+    (Rule::RingRestricts, RESTRICTED),
+    (Rule::RingRestrictsCalls, RESTRICTED),
     (Rule::CancelAnyAlone, SEEKING),
     (Rule::CancelCounts, SEEKING),
     (Rule::CancelDescriptor, SEEKING),
@@ -60,6 +64,7 @@ const OUT_OF_REACH: &[(Rule, &str)] = &[
     (Rule::MemlockRings, "it is part of what the other rules of locked memory count"),
 ];
 const POLLING: &str = "a ring that polls takes no send, so random programs have none";
+const RESTRICTED: &str = "a ring is restricted before it is enabled, and random programs have none such";
 const SEEKING: &str = "cancels of what is alike are drawn only where that is asked for";
 const TAPPED: &str = "a tap may miss something where much is sent, so random programs have none";
 

@@ -194,6 +194,22 @@ impl<'a> Judge<'a> {
                     | Step::Miss { .. }
                     | Step::Settle,
                 ) => {}
+                Some(Step::Sleep { .. }) => {
+                    promises = vec![Promise {
+                        user_data: u64::MAX,
+                        what: "sleep of the ring's thread".into(),
+                        rule: Rule::RingNeedsWakeup,
+                    }]
+                }
+                Some(Step::Submit { ring, .. })
+                    if self.world().state.rings[usize::from(ring.0)].has_thread =>
+                {
+                    promises = vec![Promise {
+                        user_data: u64::MAX,
+                        what: "entries that the ring's thread takes".into(),
+                        rule: Rule::ResultComes,
+                    }];
+                }
                 Some(Step::Fence { ring })
                     if self.frontier.worlds().iter().any(|world| world.holds_fence(*ring)) => {}
                 Some(Step::Fence { .. }) => promises.push(Promise {

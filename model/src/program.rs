@@ -189,7 +189,8 @@ impl Lane {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
-    /// Puts the entries on the queue and enters with `to_submit` = their number, no flags.
+    /// Puts the entries on the queue and enters with `to_submit` = their number, no flags. Where a thread of the
+    /// kernel's takes them (`SQPOLL`) it is woken, and it is waited for until it has.
     Submit {
         /// The ring.
         ring: RingId,
@@ -216,6 +217,11 @@ pub enum Step {
     },
     /// One `io_uring_enter` with any arguments; completions stay in the queue.
     Enter(Enter),
+    /// Waits until the ring says that its thread sleeps (`SQ_NEED_WAKEUP`).
+    Sleep {
+        /// The ring.
+        ring: RingId,
+    },
     /// Reads the words that the kernel shares: what it says of the ring.
     Look {
         /// The ring.
@@ -385,6 +391,38 @@ pub enum Register {
     UnregisterFiles,
     /// `IORING_REGISTER_ENABLE_RINGS`.
     Enable,
+    /// `IORING_REGISTER_RESTRICTIONS`.
+    Restrict(Vec<Restriction>),
+}
+
+/// What a ring may still do once it is enabled (`struct io_uring_restriction`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Restriction {
+    /// A call to register with this number.
+    Call(u8),
+    /// Entries of this opcode.
+    Op(u8),
+    /// Entries with some of these flags.
+    Flags(u8),
+    /// Entries with all of these flags, and with no others.
+    Must(u8),
+}
+
+impl Register {
+    /// The number of the call in `enum io_uring_register_op`.
+    pub fn number(&self) -> u8 {
+        match self {
+            Register::Buffers(_) => 0,
+            Register::UnregisterBuffers => 1,
+            Register::Files(_) => 2,
+            Register::UnregisterFiles => 3,
+            Register::Restrict(_) => 11,
+            Register::Enable => 12,
+            Register::SparseBuffers(_) => 15,
+            Register::UpdateBuffers { .. } => 16,
+        }
+    }
 }
 
 /// A `struct iovec`.

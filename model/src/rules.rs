@@ -84,8 +84,17 @@ rules! {
     RingIopollRefuses = "ring.iopoll-refuses", Kernel("io_uring/io_uring.c", "io_init_req", "6.18");
     /// On a ring with IOPOLL reads and writes of a socket are EOPNOTSUPP.
     RingIopollSockets = "ring.iopoll-sockets", Kernel("io_uring/rw.c", "io_rw_init_file", "6.18");
-    /// A ring says that a thread of the kernel's has to be woken only where it has one.
+    /// On a ring with SQPOLL enter returns what it was asked to consume, whatever there is and becomes of it.
+    RingThreadCount = "ring.thread-count", Man("io_uring_enter.2", "RETURN VALUE");
+    /// A ring says that its thread has to be woken when that has found nothing to do, and never where it has none.
     RingNeedsWakeup = "ring.needs-wakeup", Man("io_uring_setup.2", "IORING_SETUP_SQPOLL");
+
+    /// Restrictions are registered once, else EBUSY, and before their ring is enabled, else EBADFD.
+    RingRestrictOnce = "ring.restrict-once", Man("io_uring_register.2", "IORING_REGISTER_RESTRICTIONS");
+    /// Once a restricted ring is enabled an entry of another opcode or with other flags is EACCES, with one completion.
+    RingRestricts = "ring.restricts", Man("io_uring_register.2", "IORING_REGISTER_RESTRICTIONS");
+    /// Once a restricted ring is enabled any other call to register is EACCES.
+    RingRestrictsCalls = "ring.restricts-calls", Man("io_uring_register.2", "IORING_REGISTER_RESTRICTIONS");
 
     /// A setup flag that the kernel does not know is EINVAL.
     SetupFlagsKnown = "ring.setup-flags-known", Kernel("io_uring/io_uring.c", "io_uring_sanitise_params", "6.18");

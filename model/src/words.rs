@@ -119,6 +119,7 @@ pub fn step(program: &Program, step: &Step) -> String {
         Step::Enter(Enter { to_submit, wanted, .. }) => {
             format!("enter to submit {to_submit} and wait for {wanted}")
         }
+        Step::Sleep { .. } => "wait until its thread sleeps".into(),
         Step::Look { .. } => "look what the ring says".into(),
         Step::Reap { until: Until::Now, .. } => "reap what is there".into(),
         Step::Reap { until: Until::Settled, .. } => "reap until all is settled".into(),
@@ -137,6 +138,9 @@ pub fn step(program: &Program, step: &Step) -> String {
         Step::Register { what: Register::UnregisterBuffers, .. } => "unregister buffers".into(),
         Step::Register { what: Register::Files(files), .. } => format!("register {} files", files.len()),
         Step::Register { what: Register::UnregisterFiles, .. } => "unregister files".into(),
+        Step::Register { what: Register::Restrict(list), .. } => {
+            format!("register {} restrictions", list.len())
+        }
         Step::Register { what: Register::Enable, .. } => "register enable".into(),
         Step::Drain { socket: s, amount: Amount::Everything } => format!("drain {} all", socket(*s)),
         Step::Drain { socket: s, amount: Amount::Bytes(n) } => format!("drain {} {n}", socket(*s)),

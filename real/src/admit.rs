@@ -18,9 +18,9 @@ use crate::window;
 /// The opcodes that are submitted. Beside these only numbers that no request has on this kernel are.
 pub(crate) const LIVE_OPCODES: &[u8] = COVERED;
 
-/// The setup flags that a ring may have. `SQPOLL` is not among them: what a submission returns and when
-/// its entries are read is another contract.
+/// The setup flags that a ring may have.
 const LIVE_SETUP: u32 = setup::IOPOLL
+    | setup::SQPOLL
     | setup::CQSIZE
     | setup::CLAMP
     | setup::R_DISABLED
@@ -155,6 +155,7 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
         Step::Submit { ring, .. }
         | Step::Queue { ring, .. }
         | Step::Look { ring }
+        | Step::Sleep { ring }
         | Step::Reap { ring, .. }
         | Step::Register { ring, .. }
         | Step::Peek { ring }
@@ -191,6 +192,9 @@ fn admit_step(program: &Program, step: &Step, ground: Ground) -> Result<(), Skip
                 return refuse("indices of slots that are not filled in the same step".into());
             }
             sqes.iter().try_for_each(|sqe| admit_sqe(program, sqe, ground))
+        }
+        Step::Sleep { ring } if program.rings[usize::from(ring.0)].flags & setup::SQPOLL == 0 => {
+            refuse("a ring whose thread is waited for needs SQPOLL".into())
         }
         Step::Enter(call) if call.all_flags() & REGISTERED != 0 => {
             refuse("an enter with what was registered for it".into())

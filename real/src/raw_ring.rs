@@ -24,6 +24,8 @@ const OFF_ENTRIES: libc::off_t = 0x1000_0000;
 const IORING_REGISTER_IOWQ_MAX_WORKERS: libc::c_uint = 19;
 /// As many as a program has requests that wait.
 const THREADS: u32 = 256;
+/// How long a thread that takes entries looks for some before it sleeps, in milliseconds.
+const IDLE_MS: u32 = 1;
 /// What stands in the second half of a large entry, which no request of ours has.
 const BEHIND_ENTRY: u8 = 0xa5;
 /// `IORING_FEAT_SINGLE_MMAP`, which kernels have since 5.4.
@@ -79,7 +81,8 @@ const _: () = assert!(size_of::<Params>() == 120);
 impl Params {
     fn of(asked: &RingSetup) -> Params {
         let cq_entries = asked.cq_entries.unwrap_or(0);
-        Params { flags: asked.all_flags(), cq_entries, ..Params::default() }
+        let sq_thread_idle = if asked.flags & setup::SQPOLL == 0 { 0 } else { IDLE_MS };
+        Params { flags: asked.all_flags(), cq_entries, sq_thread_idle, ..Params::default() }
     }
 }
 

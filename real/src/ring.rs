@@ -7,14 +7,14 @@ use std::os::fd::AsRawFd;
 use std::ptr::null;
 use std::time::{Duration, Instant};
 
-use uringspec_model::abi::op;
+use uringspec_model::abi::{enter, op, setup};
 use uringspec_model::cqe::Cqe;
 use uringspec_model::enter::{Argument, Enter, On};
-use uringspec_model::program::{Iovec, RingSetup};
+use uringspec_model::program::{Iovec, Restriction, RingSetup};
 use uringspec_model::sqe::Sqe;
 
 use crate::raw_ring::{self, RawRing};
-use crate::shared_ring::SQ_CQ_OVERFLOW;
+use crate::shared_ring::{SQ_CQ_OVERFLOW, SQ_NEED_WAKEUP};
 use crate::sys;
 use crate::tally::Tally;
 
@@ -22,6 +22,11 @@ use crate::tally::Tally;
 const ENTER_GETEVENTS: u32 = 1;
 /// `IORING_ENTER_EXT_ARG`.
 const ENTER_EXT_ARG: u32 = 8;
+
+/// How often it is looked whether a thread sleeps.
+const LOOKS_EVERY: Duration = Duration::from_micros(200);
+/// How long a thread that was woken may take; a step's patience is longer.
+const WAKES: Duration = Duration::from_secs(1);
 
 /// An address at which nothing is mapped: in the first page.
 const NOWHERE: u64 = 8;
@@ -51,6 +56,8 @@ pub(crate) struct Ring {
     fence: u64,
     tally: Tally,
     has_buffers: bool,
+    /// A thread of the kernel's takes what is on the queue (`SQPOLL`).
+    has_thread: bool,
 }
 
 /// Whether a wait came to its end, or to the end of patience.
@@ -66,7 +73,9 @@ impl Ring {
     /// Sets a ring up as asked.
     pub(crate) fn new(asked: &RingSetup, fence: u64) -> io::Result<Ring> {
         let raw = RawRing::new(asked)?;
-        Ok(Ring { raw, queued: VecDeque::new(), fence, tally: Tally::default(), has_buffers: false })
+        let has_thread = asked.flags & setup::SQPOLL != 0;
+        let (queued, tally) = (VecDeque::new(), Tally::default());
+        Ok(Ring { raw, queued, fence, tally, has_buffers: false, has_thread })
     }
 
     /// Puts the entries on the queue, as many as have room there, and enters with their number.
@@ -86,6 +95,45 @@ impl Ring {
         let returned = self.enter(to_submit, 0, 0, None);
         self.note_consumed();
         returned
+    }
+
+    /// Whether a thread takes the entries.
+    pub(crate) fn has_thread(&self) -> bool {
+        self.has_thread
+    }
+
+    /// Puts the entries on the queue, wakes the thread that takes them, and waits until it has.
+    pub(crate) fn hand_to_thread(&mut self, sqes: &[Sqe], patience: Duration) -> (i64, Waited) {
+        // one that is awake may take what it finds at any time, so all of it comes at once
+        if !self.queue(sqes, &[]) {
+            return (0, Waited::GaveUp);
+        }
+        let returned = self.enter(sqes.len() as u32, 0, enter::SQ_WAKEUP, None);
+        (returned, if returned < 0 { Waited::Enough } else { self.wait_for_thread(patience) })
+    }
+
+    fn wait_for_thread(&mut self, patience: Duration) -> Waited {
+        let deadline = Instant::now() + patience;
+        while self.raw.queued() > 0 {
+            if sys::left(deadline).is_zero() {
+                return Waited::GaveUp;
+            }
+            std::thread::yield_now();
+        }
+        self.note_consumed();
+        Waited::Enough
+    }
+
+    /// Waits until the ring says that its thread sleeps.
+    pub(crate) fn wait_for_sleep(&self, patience: Duration) -> Waited {
+        let deadline = Instant::now() + patience;
+        while self.raw.flags() & SQ_NEED_WAKEUP == 0 {
+            if sys::left(deadline).is_zero() {
+                return Waited::GaveUp;
+            }
+            std::thread::sleep(LOOKS_EVERY);
+        }
+        Waited::Enough
     }
 
     /// What the kernel has consumed is on its way.
@@ -132,7 +180,12 @@ impl Ring {
         // SAFETY: `wait` and the time live until the call returns, and the size is not beyond that of the kernel's
         // structure (asserted above); where nothing can be read the kernel says so.
         let returned = unsafe { raw_ring::enter_on(fd, call.to_submit, call.wanted, flags, at, bytes) };
-        self.note_consumed();
+        if self.has_thread && returned >= 0 && flags & enter::SQ_WAKEUP != 0 {
+            // what it has not taken in that time is seen by whoever looks
+            self.wait_for_thread(WAKES);
+        } else {
+            self.note_consumed();
+        }
         returned
     }
 
@@ -204,6 +257,13 @@ impl Ring {
     /// Sends a nop through the ring, behind what an earlier submission left on the queue.
     pub(crate) fn fence(&mut self, patience: Duration, see: &mut dyn FnMut(Cqe)) -> Waited {
         // Each time the kernel stops at an entry that it refuses, so this ends.
+        let wakes = if self.has_thread { enter::SQ_WAKEUP } else { 0 };
+        if self.has_thread && !self.queued.is_empty() {
+            self.enter(0, 0, wakes, None);
+            if self.wait_for_thread(patience) == Waited::GaveUp {
+                return Waited::GaveUp;
+            }
+        }
         while !self.queued.is_empty() {
             let before = self.queued.len();
             self.consume(before as u32);
@@ -219,7 +279,7 @@ impl Ring {
         }
         let mut to_submit = 1;
         loop {
-            let returned = self.enter(to_submit, 1, ENTER_GETEVENTS, Some(sys::left(deadline)));
+            let returned = self.enter(to_submit, 1, ENTER_GETEVENTS | wakes, Some(sys::left(deadline)));
             if to_submit > 0 && returned > 0 {
                 to_submit = 0;
             }
@@ -297,6 +357,13 @@ impl Ring {
         unsafe { self.raw.register(IORING_REGISTER_ENABLE_RINGS, null(), 0) }
     }
 
+    /// Restricts what the ring may do once it is enabled: zero, or a negated errno.
+    pub(crate) fn restrict(&mut self, list: &[Restriction]) -> i64 {
+        let raw: Vec<RawRestriction> = list.iter().map(RawRestriction::of).collect();
+        // SAFETY: the structures have the kernel's layout (asserted below) and live through the call.
+        unsafe { self.raw.register(IORING_REGISTER_RESTRICTIONS, raw.as_ptr().cast(), raw.len() as u32) }
+    }
+
     /// Unregisters buffers: zero, or a negated errno.
     pub(crate) fn unregister_buffers(&mut self) -> i64 {
         // SAFETY: the operation takes no argument.
@@ -359,6 +426,7 @@ const IORING_REGISTER_BUFFERS: libc::c_uint = 0;
 const IORING_UNREGISTER_BUFFERS: libc::c_uint = 1;
 const IORING_REGISTER_FILES: libc::c_uint = 2;
 const IORING_UNREGISTER_FILES: libc::c_uint = 3;
+const IORING_REGISTER_RESTRICTIONS: libc::c_uint = 11;
 const IORING_REGISTER_ENABLE_RINGS: libc::c_uint = 12;
 const IORING_REGISTER_BUFFERS2: libc::c_uint = 15;
 const IORING_REGISTER_BUFFERS_UPDATE: libc::c_uint = 16;
@@ -392,6 +460,29 @@ struct SyncCancel {
     pad2: [u64; 3],
 }
 const _: () = assert!(size_of::<SyncCancel>() == 64);
+
+/// `struct io_uring_restriction`.
+#[repr(C)]
+struct RawRestriction {
+    kind: u16,
+    value: u8,
+    resv: u8,
+    resv2: [u32; 3],
+}
+const _: () = assert!(size_of::<RawRestriction>() == 16);
+
+impl RawRestriction {
+    /// The kinds are those of `enum io_uring_register_restriction_op`.
+    fn of(one: &Restriction) -> RawRestriction {
+        let (kind, value) = match *one {
+            Restriction::Call(number) => (0, number),
+            Restriction::Op(opcode) => (1, opcode),
+            Restriction::Flags(flags) => (2, flags),
+            Restriction::Must(flags) => (3, flags),
+        };
+        RawRestriction { kind, value, resv: 0, resv2: [0; 3] }
+    }
+}
 
 /// `struct io_uring_rsrc_update2`.
 #[repr(C)]

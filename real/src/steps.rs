@@ -114,8 +114,17 @@ impl<'a, O: Observer> Scene<'a, O> {
             Step::Submit { ring, sqes } => {
                 closed_or_own(sqes)?;
                 self.reads.note(self.program, *ring, sqes);
-                let returned = self.rings[usize::from(ring.0)].submit(sqes);
+                let ring = &mut self.rings[usize::from(ring.0)];
+                let (returned, waited) = match ring.has_thread() {
+                    true => ring.hand_to_thread(sqes, patience),
+                    false => (ring.submit(sqes), Waited::Enough),
+                };
                 self.see(What::Returned(returned));
+                self.gave_up_if(waited);
+            }
+            Step::Sleep { ring } => {
+                let waited = self.rings[usize::from(ring.0)].wait_for_sleep(patience);
+                self.gave_up_if(waited);
             }
             Step::Queue { ring, sqes, array } => {
                 closed_or_own(sqes)?;
@@ -223,6 +232,7 @@ impl<'a, O: Observer> Scene<'a, O> {
                 }
                 returned
             }
+            Register::Restrict(list) => ring.restrict(list),
             Register::Enable => ring.enable(),
             Register::UnregisterFiles => {
                 // Nothing of ours may keep open what the table kept open.

@@ -1,6 +1,7 @@
 //! Calls that make a ring, or change a table of one, as data.
 
 use uringspec_model::enter::{Argument, On};
+use uringspec_model::program::Restriction;
 
 use super::text::At;
 use super::{Name, Noted, Returns, Ring, SqeLine};
@@ -83,6 +84,8 @@ pub enum Table {
     NoBuffers,
     /// `unregister files`.
     NoFiles,
+    /// `register restrict op=nop flags=ASYNC`: what the ring may still do once it is enabled.
+    Restrict(Vec<Restriction>),
     /// `register enable`: no table, but the ring itself.
     Enable,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use uringspec_model::abi::setup as flag;
 use uringspec_model::enter as model;
 use uringspec_model::net::WINDOW_UNIT_BYTES;
 use uringspec_model::program::{
@@ -117,6 +118,14 @@ impl<'a> Lowering<'a> {
                 let returned = call.returns.map_or(i64::from(to_submit), |returns| returns.0);
                 let call = model::Enter { ring, on, to_submit, wanted, flags, argument };
                 (Do::Enter(call), Some(Expected::Returned(returned)))
+            }
+            Step::Sleep(ring) => {
+                let ring = self.out.names.ring(ring.as_ref())?;
+                if self.out.program.rings[usize::from(ring.0)].flags & flag::SQPOLL == 0 {
+                    return Err(Refusal::new(step.at, "this ring has no thread that could sleep")
+                        .expecting(["a ring with flags=SQPOLL"]));
+                }
+                (Do::Sleep { ring }, None)
             }
             Step::Look(look) => {
                 let super::Look { flags, dropped, queued, .. } = *look;
@@ -253,7 +262,7 @@ impl<'a> Lowering<'a> {
         let refuse = |why: &str, help: String| Err(Refusal::new(step.at, why).expecting([help]));
         match array {
             [] => Ok(()),
-            _ if made.flags & uringspec_model::abi::setup::NO_SQARRAY != 0 => {
+            _ if made.flags & flag::NO_SQARRAY != 0 => {
                 refuse("this ring has no array of indices", "a ring without NO_SQARRAY".into())
             }
             _ if array.len() < entries || array.len() > slots => refuse(

@@ -162,6 +162,8 @@ pub enum Step {
     Queue(Queue),
     /// `enter`: one call as it is.
     Enter(Enter),
+    /// `sleep`: the thread of the ring is waited for until it sleeps.
+    Sleep(Option<Name>),
     /// `look`: what the ring says of itself.
     Look(Look),
     /// `expect`, and `peek` without a call: completions are taken.

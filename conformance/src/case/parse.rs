@@ -31,6 +31,7 @@ enum Keyword {
     Submit,
     Queue,
     Enter,
+    Sleep,
     Look,
     Expect,
     Peek,
@@ -72,6 +73,7 @@ const KEYWORDS: &[(&str, Keyword)] = &[
     ("submit", Keyword::Submit),
     ("queue", Keyword::Queue),
     ("enter", Keyword::Enter),
+    ("sleep", Keyword::Sleep),
     ("look", Keyword::Look),
     ("expect", Keyword::Expect),
     ("peek", Keyword::Peek),
@@ -121,7 +123,28 @@ fn parse_text(text: &str) -> Result<Case, Refusal> {
         top_line(&mut case, &mut lines, line)?;
     }
     case.tail = lines.above;
+    join_comments(&mut case);
     Ok(case)
+}
+
+/// Comments above the line that is printed first belong to the comment of the case, where nothing is printed between.
+fn join_comments(case: &mut Case) {
+    let names = [&case.rules, &case.deviations, &case.needs, &case.via];
+    if names.iter().any(|names| !names.is_empty()) || case.thread.is_some() || !case.modes.is_empty() {
+        return;
+    }
+    let above = if let Some(limits) = &mut case.limits {
+        &mut limits.above
+    } else if let Some(ring) = case.rings.first_mut() {
+        &mut ring.above
+    } else if let Some(socket) = case.sockets.first_mut() {
+        &mut socket.above
+    } else if let Some(buffer) = case.buffers.first_mut() {
+        &mut buffer.above
+    } else {
+        return;
+    };
+    case.comment.append(above);
 }
 
 /// The lines still to be read.
@@ -238,6 +261,7 @@ fn step(i: &mut Input<'_>, lines: &mut Lines<'_>, word: Keyword) -> Result<Step,
         Keyword::Window => Step::Window(name(i, "peer")?, number(i, "a number of bytes", u64::MAX)?),
         Keyword::Miss => Step::Miss(name(i, "peer")?, number(i, "a number of bytes", u64::MAX)?),
         Keyword::Fence => Step::Fence(ring_name(i)?),
+        Keyword::Sleep => Step::Sleep(ring_name(i)?),
         Keyword::Rewrite => Step::Rewrite(name(i, "buffer")?),
         Keyword::Reset => Step::Reset(name(i, "peer")?),
         Keyword::Close => Step::Close(name(i, "socket")?),
@@ -315,11 +339,13 @@ fn register(i: &mut Input<'_>, update: bool) -> Result<Step, Refusal> {
         && !token::at_end(i)
         && !next.contains('=')
         && next != "returns"
-        && (update || next != "enable");
+        && (update || next != "enable" && next != "restrict");
     let ring = if named { ring_name(i)? } else { None };
     let files = files || !update && eat_word(i, "files");
     let what = if !update && !files && eat_word(i, "enable") {
         Table::Enable
+    } else if !update && !files && eat_word(i, "restrict") {
+        Table::Restrict(parse_call::restrictions(i)?)
     } else if !update && !files && token::eat_key(i, "sparse") {
         Table::Sparse(number(i, "a number of slots", u32::MAX.into())? as u32)
     } else {

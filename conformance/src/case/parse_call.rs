@@ -1,13 +1,14 @@
 //! Reads what is done with a ring by hand: `queue`, `enter` and `look`.
 
-use uringspec_model::abi::{enter, sq_flag};
+use uringspec_model::abi::{enter, sq_flag, sqe_flag};
 use uringspec_model::enter::{Argument, On};
+use uringspec_model::program::Restriction;
 use winnow::Result;
 
 use super::error::Refusal;
 use super::parse::{Lines, trailing_returns};
 use super::token::{self, Input, eat_key, end, keyword, name, number, shown};
-use super::{Enter, Look, Name, Queue, Step, parse_sqe};
+use super::{Enter, Look, Name, OPS, Queue, Step, parse_sqe};
 
 /// The words of arguments of a wait.
 pub(crate) const ARGUMENTS: &[(&str, Argument)] = &[
@@ -82,6 +83,32 @@ pub(super) fn look(i: &mut Input<'_>) -> Result<Step, Refusal> {
         }
     }
     Ok(Step::Look(look))
+}
+
+/// What stands behind `register restrict`.
+pub(super) fn restrictions(i: &mut Input<'_>) -> Result<Vec<Restriction>, Refusal> {
+    let mut all = Vec::new();
+    while all.is_empty() || !token::at_end(i) && token::peek_word(i) != "returns" {
+        all.push(if eat_key(i, "op") {
+            Restriction::Op(keyword(i, "opcode", OPS)?)
+        } else if eat_key(i, "flags") {
+            Restriction::Flags(entry_flags(i)?)
+        } else if eat_key(i, "must") {
+            Restriction::Must(entry_flags(i)?)
+        } else if eat_key(i, "call") {
+            Restriction::Call(number(i, "a number of a call to register", u8::MAX.into())? as u8)
+        } else {
+            return Err(unknown(i, "restrictions", &["op=", "flags=", "must=", "call="]));
+        });
+    }
+    Ok(all)
+}
+
+fn entry_flags(i: &mut Input<'_>) -> Result<u8, Refusal> {
+    let at = token::here(i);
+    let bits = token::bits(i, "flag of an entry", sqe_flag::NAMES)?;
+    u8::try_from(bits)
+        .map_err(|_| Refusal::new(at, "an entry has no such flags").expecting(["bits up to 0x80"]))
 }
 
 /// The name of a ring, where a line begins with one.

@@ -8,7 +8,7 @@ use uringspec_model::program::{Lane, Limits, SocketState};
 
 use super::parse_setup::{kind_word, lane_word};
 use super::parse_sqe::{FLAGS, OPS, RAW};
-use super::print_call::{array_words, enter_words, look_words};
+use super::print_call::{array_words, enter_words, look_words, restriction_words};
 use super::print_witness::print_witness;
 use super::{Arrival, Buffer, Case, Data, Expect, ExpectLine, LentUntil, Mode, Name, Noted, Pattern, Piece};
 use super::{
@@ -217,6 +217,7 @@ pub fn step_words(step: &Step) -> String {
     };
     match step {
         Step::Submit(submit) => named("submit", &submit.ring),
+        Step::Sleep(ring) => named("sleep", ring),
         Step::Queue(queue) => named("queue", &queue.ring),
         Step::Enter(call) => format!("{:<10}", named("enter", &call.ring)) + &enter_words(call),
         Step::Look(look) => {
@@ -248,7 +249,8 @@ pub fn step_words(step: &Step) -> String {
         Step::Cork(socket, false) => format!("{:<10} {}", "uncork", socket.text),
         Step::Register(Register { ring, what, returns }) => {
             let keyword = match what {
-                Table::Buffers(_) | Table::Sparse(_) | Table::Files(_) | Table::Enable => "register",
+                Table::Buffers(_) | Table::Sparse(_) | Table::Files(_) => "register",
+                Table::Restrict(_) | Table::Enable => "register",
                 Table::Update(_) => "update",
                 Table::NoBuffers | Table::NoFiles => "unregister",
             };
@@ -261,6 +263,10 @@ pub fn step_words(step: &Step) -> String {
             }
             if *what == Table::Enable {
                 words.push_str(" enable");
+            }
+            if let Table::Restrict(list) = what {
+                words.push_str(" restrict");
+                words.push_str(&restriction_words(list));
             }
             if let Table::Sparse(slots) = what {
                 let _ = write!(words, " sparse={slots}");

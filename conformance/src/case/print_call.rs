@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use uringspec_model::abi::{enter, flag_names, name_of, sq_flag};
+use uringspec_model::abi::{enter, flag_names, name_of, sq_flag, sqe_flag};
 use uringspec_model::enter::{Argument, On};
+use uringspec_model::program::Restriction;
 
 use super::parse_call::{ARGUMENTS, ONS};
 use super::print::returns_words;
-use super::{Enter, Look};
+use super::{Enter, Look, OPS};
 
 /// What stands behind the keyword and the ring of an `enter` line.
 pub fn enter_words(call: &Enter) -> String {
@@ -51,4 +52,15 @@ pub fn look_words(look: &Look) -> String {
 /// The indices of a `queue` block.
 pub fn array_words(array: &[u32]) -> String {
     array.iter().fold("array".into(), |words, index| words + " " + &index.to_string())
+}
+
+/// What stands behind `register restrict`.
+pub fn restriction_words(list: &[Restriction]) -> String {
+    let word = |one: &Restriction| match *one {
+        Restriction::Op(opcode) => format!(" op={}", name_of(OPS, opcode).unwrap_or("nop")),
+        Restriction::Flags(flags) => format!(" flags={}", flag_names(sqe_flag::NAMES, flags)),
+        Restriction::Must(flags) => format!(" must={}", flag_names(sqe_flag::NAMES, flags)),
+        Restriction::Call(number) => format!(" call={number}"),
+    };
+    list.iter().map(word).collect()
 }

@@ -162,8 +162,12 @@ const WITHOUT_DRAINS: Features =
 
 /// Whether an entry of a program with these features may drain.
 pub(super) fn may_drain(features: Features) -> bool {
-    let never =
-        Features::CANCEL | Features::RINGS | Features::ANYTHING | Features::SKIP_WAITING | Features::BEYOND;
+    let never = Features::CANCEL
+        | Features::RINGS
+        | Features::ANYTHING
+        | Features::SKIP_WAITING
+        | Features::BEYOND
+        | Features::SQPOLL;
     features.contains(Features::DRAIN) && !features.intersects(never)
 }
 

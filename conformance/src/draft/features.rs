@@ -100,6 +100,8 @@ bitflags! {
         /// deferred work.
         const KINDS = 1 << 45;
 
+        /// Rings with a thread that takes entries.
+        const SQPOLL = 1 << 46;
         /// `ASYNC_CANCEL` by descriptor and opcode, of all that is alike, and of any.
         const CANCEL_BY = 1 << 43;
         /// `IOSQE_IO_DRAIN`.
@@ -119,6 +121,7 @@ bitflags! {
 /// What is not used unless it is asked for, each with the reason.
 pub const OFF: &[(Features, &str)] = &[
     (Features::DRAIN, "what drains is not often run by many programs yet"),
+    (Features::SQPOLL, "a thread for each ring makes every program slow"),
     (Features::FAR, "the model takes far ends for descriptors that are not open"),
     (Features::CANCEL_BY, "the model says nothing where what is alike may be under way"),
     (Features::SKIP_WAITING, "the model does not follow successes that come later and post nothing"),

@@ -95,6 +95,8 @@ pub(super) struct RingState {
     submits_all: bool,
     /// It has an array of indices.
     pub(super) has_array: bool,
+    /// A thread takes its entries.
+    has_thread: bool,
     /// An entry that drains was drawn.
     pub(super) drained: bool,
     /// Members of chains that may have been tried and were not seen.
@@ -162,8 +164,15 @@ pub(super) fn resolve(draft: &Draft, features: Features) -> Program {
 impl RingState {
     fn of(setup: &RingSetup) -> RingState {
         let submits_all = setup.flags & abi::setup::SUBMIT_ALL != 0;
+        let has_thread = setup.flags & abi::setup::SQPOLL != 0;
         let has_array = setup.flags & abi::setup::NO_SQARRAY == 0;
-        RingState { entries: setup.entries as usize, submits_all, has_array, ..RingState::default() }
+        RingState {
+            entries: setup.entries as usize,
+            submits_all,
+            has_array,
+            has_thread,
+            ..RingState::default()
+        }
     }
 }
 
@@ -305,7 +314,7 @@ impl Resolver<'_> {
         let mut sqes: Vec<Sqe> = Vec::with_capacity(draft.entries.len());
         let mut may_stop = false;
         for entry_draft in &draft.entries {
-            let alone = !may_stop && !sqes.last().is_some_and(Sqe::links);
+            let alone = !self.rings[ring].has_thread && !may_stop && !sqes.last().is_some_and(Sqe::links);
             let sockets = &self.sockets;
             let is_sure = |socket: SocketId, len| sockets[usize::from(socket.0)].is_sure(len);
             let chain = sqes.iter().rev().take_while(|sqe| sqe.links());
@@ -349,7 +358,7 @@ impl Resolver<'_> {
         let asynchronous = sqes.iter().any(is_async) || sqes.last().is_some_and(Sqe::links);
         let silent = sqes.last().is_some_and(|sqe| sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0);
         let state = &mut self.rings[ring];
-        state.asynchronous |= asynchronous || state.drained;
+        state.asynchronous |= asynchronous || state.drained || state.has_thread;
         state.chains |= sqes.iter().any(|sqe| sqe.links() || sqe.ioprio & send_flag::POLL_FIRST != 0);
         // A batch that ends early leaves at most all but one; entries that were left before come first.
         if may_stop && state.submits_all && state.left == 0 {
@@ -360,7 +369,10 @@ impl Resolver<'_> {
         } else {
             state.last = sqes.last().map(|sqe| sqe.user_data).filter(|_| !silent);
         }
-        if self.features.contains(Features::CALLS) && draft.amount >= BY_HAND_FROM {
+        if self.features.contains(Features::CALLS)
+            && draft.amount >= BY_HAND_FROM
+            && !self.rings[ring].has_thread
+        {
             self.hand_over(ring, sqes, draft.amount, may_stop);
         } else {
             self.steps.push(Step::Submit { ring: RingId(ring as u8), sqes });

@@ -36,10 +36,18 @@ pub(super) fn rings(draft: &Draft, features: Features) -> Vec<RingSetup> {
             // what is left where an entry is refused would have to be fenced, which waits where something drains
             let submits_all = features.contains(Features::SUBMIT_ALL) && draft.entries & 0x30 == 0x10
                 || may_drain(features);
+            let choice = draft.regions.rotate_left(3) ^ draft.table;
+            if features.contains(Features::SQPOLL) && choice % 4 == 1 {
+                return RingSetup {
+                    entries,
+                    cq_entries: overflows.then_some(SQ_ENTRIES_FEW),
+                    flags: setup::SQPOLL,
+                };
+            }
             let mut flags = if defers { setup::SINGLE_ISSUER | setup::DEFER_TASKRUN } else { 0 };
             flags |= if submits_all { setup::SUBMIT_ALL } else { 0 };
             if features.contains(Features::KINDS) {
-                flags |= kind(draft.regions.rotate_left(3) ^ draft.table, defers);
+                flags |= kind(choice, defers);
             }
             RingSetup { entries, cq_entries: overflows.then_some(SQ_ENTRIES_FEW), flags }
         })

@@ -132,11 +132,12 @@ fn refuse(program: &Program) -> Result<(), NoExport> {
     if let Some(ring) = program.rings.iter().find(|ring| ring.flags & !FLAGS != 0) {
         return Err(NoExport::Flags(flag_names(setup::NAMES, ring.flags & !FLAGS)));
     }
-    if program
-        .steps
-        .iter()
-        .any(|step| matches!(step, Step::Queue { .. } | Step::Enter(_) | Step::Look { .. }))
-    {
+    let by_hand = |step: &Step| match step {
+        Step::Queue { .. } | Step::Enter(_) | Step::Look { .. } | Step::Sleep { .. } => true,
+        Step::Register { what, .. } => matches!(what, Register::Restrict(_)),
+        _ => false,
+    };
+    if program.steps.iter().any(by_hand) {
         return Err(NoExport::Call);
     }
     let entries = program.steps.iter().flat_map(Step::entries);
@@ -241,7 +242,7 @@ fn steps(text: &mut String, lowered: &Lowered, number: usize, what: &Step) {
             writeln!(text, "    try_setup({entries}u, {cq_entries}u, {:#x});", asked.all_flags())
         }
         // Only declared peers do what they are told, and their lanes were refused, as were calls by hand.
-        Step::Queue { .. } | Step::Enter(_) | Step::Look { .. } => Ok(()),
+        Step::Queue { .. } | Step::Enter(_) | Step::Look { .. } | Step::Sleep { .. } => Ok(()),
         Step::Ack { .. } | Step::OfferWindow { .. } | Step::Miss { .. } => Ok(()),
     };
 }
@@ -301,6 +302,8 @@ fn register(number: usize, ring: u8, what: &Register) -> String {
         }
         Register::UnregisterFiles => format!("    reg({ring}, 3, NULL, 0);"),
         Register::Enable => format!("    reg({ring}, 12, NULL, 0);"),
+        // refused, as calls by hand are
+        Register::Restrict(_) => String::new(),
     }
 }
 

@@ -220,6 +220,7 @@ fn step(program: &Program, names: &Names, step: &Do) -> Result<Step, NoCase> {
             Step::Queue(Queue { ring: ring(id), sqes, array })
         }
         Do::Enter(call) => Step::Enter(words::enter_of(call, ring(&call.ring), None)),
+        Do::Sleep { ring: id } => Step::Sleep(ring(id)),
         Do::Look { ring: id } => Step::Look(Look { ring: ring(id), ..Look::default() }),
         Do::Reap { ring, .. } => Step::Expect(nothing(ring, None)),
         Do::Peek { ring } => Step::Expect(nothing(ring, Some(false))),
@@ -268,6 +269,7 @@ fn table(program: &Program, names: &Names, what: &Call) -> Result<Table, NoCase>
         Call::UnregisterBuffers => Table::NoBuffers,
         Call::UnregisterFiles => Table::NoFiles,
         Call::Enable => Table::Enable,
+        Call::Restrict(list) => Table::Restrict(list.clone()),
         Call::Files(files) => {
             let name = |index: u16| names.socket_name(SocketId(index), End::Near).map(named);
             let slot = |(index, file): (u32, &Option<u16>)| Slot {

@@ -176,7 +176,9 @@ impl<'a> Contract<'a> {
                 table.update(*offset, iovecs, space, budget).map(|_| ())
             }
             Register::UnregisterBuffers => table.unregister(),
-            Register::Files(_) | Register::UnregisterFiles | Register::Enable => Ok(()),
+            Register::Files(_) | Register::UnregisterFiles | Register::Enable | Register::Restrict(_) => {
+                Ok(())
+            }
         };
     }
 

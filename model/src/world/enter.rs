@@ -57,9 +57,11 @@ impl World<'_> {
         }
         let ring = call.ring;
         let Some(state) = self.ring_mut(ring) else { return };
-        let defers = state.defers;
         if state.is_disabled {
             return self.returns(errno::EBADFD, Rule::RingDisabledRefuses);
+        }
+        if state.has_thread {
+            return self.call_to_thread(call);
         }
         self.state.returns_rule = Rule::RingSubmitCount;
         let asked = call.to_submit as usize;
@@ -77,6 +79,39 @@ impl World<'_> {
         if asked > 0 && self.state.returns_rule == Rule::RingSubmitCount {
             self.state.returns_rule = Rule::RingCountHidesWait;
         }
+        self.get_events(call);
+    }
+
+    /// A call on a ring of which a thread takes the entries: it may wake it, and returns what it was asked for.
+    fn call_to_thread(&mut self, call: &Enter) {
+        let (ring, flags) = (call.ring, call.all_flags());
+        let state = &self.state.rings[usize::from(ring.0)];
+        let stays_full = state.left.len() == state.sq_entries && flags & enter::SQ_WAKEUP == 0;
+        if flags & enter::SQ_WAIT != 0 && stays_full {
+            return self.give_up("a wait for a thread that nobody wakes");
+        }
+        if flags & enter::SQ_WAKEUP != 0 {
+            self.wake(ring);
+        }
+        let asked = Some(call.to_submit.into());
+        (self.state.returns, self.state.returns_rule) = (asked, Rule::RingThreadCount);
+        if flags & enter::GETEVENTS != 0 {
+            self.get_events(call);
+        }
+    }
+
+    /// The thread of a ring is woken, and takes what stands on the queue.
+    pub(super) fn wake(&mut self, ring: RingId) {
+        self.state.rings[usize::from(ring.0)].is_asleep = false;
+        while !self.state.rings[usize::from(ring.0)].left.is_empty() {
+            self.submit(ring, usize::MAX);
+        }
+    }
+
+    /// The part of a call behind what it consumes.
+    fn get_events(&mut self, call: &Enter) {
+        let (ring, flags, asked) = (call.ring, call.all_flags(), call.to_submit);
+        let defers = self.state.rings[usize::from(ring.0)].defers;
         let refused = match call.argument {
             Argument::None if flags & enter::EXT_ARG != 0 => Some(errno::EINVAL),
             Argument::None | Argument::NoTime => None,
@@ -166,8 +201,14 @@ impl World<'_> {
             let fits = |waits| waits == has(sq_flag::TASKRUN);
             self.hold_to(self.work_waits(ring).is_none_or(fits), Rule::RingTaskrunFlag)?;
         }
+        let fits = match (state.has_thread, state.is_asleep) {
+            (true, true) => has(sq_flag::NEED_WAKEUP),
+            (true, false) => true,
+            (false, _) => !has(sq_flag::NEED_WAKEUP),
+        };
+        self.hold_to(fits, Rule::RingNeedsWakeup)?;
         self.narrow_overflow(ring, has(sq_flag::CQ_OVERFLOW))?;
-        let known = sq_flag::CQ_OVERFLOW | sq_flag::TASKRUN;
+        let known = sq_flag::NAMES.iter().fold(0, |all, (_, bit)| all | bit);
         self.hold_to(words.flags & !known == 0, Rule::RingNeedsWakeup)?;
         self.state.words_owed = None;
         Ok(())

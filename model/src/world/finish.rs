@@ -55,6 +55,13 @@ impl World<'_> {
                 self.all_taken(*ring);
                 self.judge_fence(*ring)?;
             }
+            Step::Sleep { ring } => {
+                // work of a request that is under way would wake it
+                let is_idle = !self.state.requests.values().any(|request| request.ring == *ring);
+                if let Some(state) = self.state.rings.get_mut(usize::from(ring.0)) {
+                    state.is_asleep = is_idle;
+                }
+            }
             Step::Drain { socket, amount: Amount::Everything } => self.drained(*socket)?,
             Step::Drain { amount: Amount::Bytes(n), .. } => {
                 self.hold_to(self.state.drained == *n, Rule::StreamNothingLost)?;

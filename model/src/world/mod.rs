@@ -20,6 +20,7 @@ mod queue;
 mod read;
 mod register;
 mod requests;
+mod restrict;
 mod result;
 mod seek;
 mod standing;
@@ -110,8 +111,14 @@ pub(crate) struct Ring {
     pub(crate) polls: bool,
     /// Completions of 32 bytes have a place (`CQE32`, `CQE_MIXED`).
     pub(crate) has_large_completions: bool,
+    /// What it may still do once it is enabled.
+    pub(crate) restrictions: Option<Rc<restrict::Restrictions>>,
     /// There is no array of indices (`NO_SQARRAY`).
     pub(crate) has_no_array: bool,
+    /// A thread of the kernel's takes entries (`SQPOLL`).
+    pub(crate) has_thread: bool,
+    /// It surely sleeps, until it is woken.
+    pub(crate) is_asleep: bool,
     /// Indices were put on the queue out of their order.
     pub(crate) permuted: bool,
     /// Indices of no entry that were passed over.
@@ -255,6 +262,7 @@ impl<'a> World<'a> {
                 polls: has(flag::IOPOLL),
                 has_large_completions: has(flag::CQE32 | flag::CQE_MIXED),
                 has_no_array: has(flag::NO_SQARRAY),
+                has_thread: has(flag::SQPOLL),
                 has_taskrun_flag: has(flag::TASKRUN_FLAG),
                 sq_entries,
                 queue: queue::Queue::new(setup.cq_entries, sq_entries),

@@ -66,6 +66,11 @@ impl World<'_> {
         if self.ring_mut(ring).is_none() {
             return;
         }
+        if self.forbids_call(ring, what) {
+            (self.state.returns, self.state.returns_rule) =
+                (Some(-i64::from(errno::EACCES)), Rule::RingRestrictsCalls);
+            return;
+        }
         let before = self.state.rings[usize::from(ring.0)].tables.clone();
         let (result, promised) = match what {
             Register::Files(files) => (self.register_files(ring, files), Rule::FilesRegisterOnce),
@@ -74,6 +79,7 @@ impl World<'_> {
                 let result = if had { Ok(0) } else { Err((Errno(errno::ENXIO), Rule::FilesRegisterOnce)) };
                 (result, Rule::FilesRegisterOnce)
             }
+            Register::Restrict(list) => (self.restrict(ring, list), Rule::RingRestrictOnce),
             Register::Enable => {
                 let state = &mut self.state.rings[usize::from(ring.0)];
                 let result = match std::mem::take(&mut state.is_disabled) {
@@ -222,8 +228,10 @@ fn change(table: &mut Buffers, what: &Register, space: Space<'_>, budget: Budget
         Register::Buffers(iovecs) => table.register(iovecs, space, budget).map(|()| 0),
         Register::SparseBuffers(count) => table.register_sparse(*count).map(|()| 0),
         Register::UpdateBuffers { offset, iovecs } => table.update(*offset, iovecs, space, budget),
-        Register::UnregisterBuffers | Register::Files(_) | Register::UnregisterFiles | Register::Enable => {
-            table.unregister().map(|()| 0)
-        }
+        Register::UnregisterBuffers
+        | Register::Files(_)
+        | Register::UnregisterFiles
+        | Register::Enable
+        | Register::Restrict(_) => table.unregister().map(|()| 0),
     }
 }

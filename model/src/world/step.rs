@@ -69,11 +69,27 @@ impl World<'_> {
                         (Some(refused), Rule::RingDisabledRefuses);
                     return;
                 }
+                if self.state.rings[usize::from(ring.0)].has_thread {
+                    self.wake(*ring);
+                    let asked = Some(sqes.len() as i64);
+                    (self.state.returns, self.state.returns_rule) = (asked, Rule::RingThreadCount);
+                    return;
+                }
                 self.state.returns_rule = Rule::RingSubmitCount;
                 let consumed = self.submit(*ring, sqes.len());
                 self.state.returns = Some(consumed as i64);
             }
-            Step::Queue { ring, .. } => _ = self.put_on_queue(*ring, step),
+            Step::Queue { ring, .. } => {
+                if self.ring_mut(*ring).is_some_and(|ring| ring.has_thread && !ring.is_asleep) {
+                    return self.give_up("entries for a thread that may be awake");
+                }
+                self.put_on_queue(*ring, step);
+            }
+            Step::Sleep { ring } => {
+                if self.ring_mut(*ring).is_some_and(|ring| !ring.has_thread) {
+                    self.give_up("a thread that is not there");
+                }
+            }
             Step::Enter(call) => self.call_enter(call),
             Step::Look { ring } => {
                 if self.ring_mut(*ring).is_some() {
@@ -109,7 +125,7 @@ impl World<'_> {
             Step::Setup(asked) => self.try_setup(asked),
             Step::EnterElsewhere { ring } => {
                 let Some(state) = self.ring_mut(*ring) else { return };
-                if !state.has_single_issuer && !state.left.is_empty() {
+                if state.has_thread || !state.has_single_issuer && !state.left.is_empty() {
                     return self.give_up("entries that another thread submits");
                 }
                 let (returned, rule) = match (state.is_disabled, state.has_single_issuer) {

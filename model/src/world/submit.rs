@@ -78,8 +78,9 @@ impl World<'_> {
         // a chain that the batch leaves open ends with the batch, and another thread runs it
         if let Some(head) = chain.members.first().filter(|_| !chain.failed) {
             self.hit(Rule::LinkOpenChainIsAsync);
+            let has_thread = self.has_thread(ring);
             let head = self.request_mut(*head);
-            head.is_led_away = !head.is_async;
+            head.is_led_away = !head.is_async || has_thread;
             head.is_async = true;
         }
         self.start_chain(&chain);
@@ -117,7 +118,8 @@ impl World<'_> {
             never_waits: false,
             is_write: false,
             silent: sqe.flags & sqe_flag::CQE_SKIP_SUCCESS != 0,
-            is_async: drained || sqe.flags & sqe_flag::ASYNC != 0,
+            // whoever runs it, it is not the one who submits
+            is_async: drained || self.has_thread(ring) || sqe.flags & sqe_flag::ASYNC != 0,
             is_led_away: false,
             waits_for: None,
             canceller: self.cancel_of(ring, sqe.user_data),
@@ -186,6 +188,10 @@ impl World<'_> {
         (id, refused)
     }
 
+    fn has_thread(&self, ring: RingId) -> bool {
+        self.state.rings[usize::from(ring.0)].has_thread
+    }
+
     /// Prepares an entry, and charges it if it can be tried: pages that its user is charged.
     fn prepare(&mut self, ring: RingId, sqe: &Sqe, marked: Marked) -> (Prepared, u32) {
         let watched = Watched { space: self.space(), sink_was_read: Cell::new(false) };
@@ -194,7 +200,9 @@ impl World<'_> {
         if state.polls {
             prepared = polled(sqe, prepared);
         }
-        if state.has_large_completions && sqe.opcode == op::NOP && sqe.op_flags & nop_flag::CQE32 != 0 {
+        let large = state.has_large_completions;
+        prepared = self.restricted(ring, sqe, prepared);
+        if large && sqe.opcode == op::NOP && sqe.op_flags & nop_flag::CQE32 != 0 {
             prepared = Prepared::NotModelled("a nop with a large completion".into());
         }
         if marked == Marked::Refused {
@@ -242,8 +250,9 @@ impl World<'_> {
             // whoever runs a member goes on with the next one
             for pair in chain.members.windows(2) {
                 let elsewhere = self.request(pair[0]).is_async;
+                let has_thread = self.has_thread(self.request(pair[0]).ring);
                 let next = self.request_mut(pair[1]);
-                next.is_led_away = elsewhere && !next.is_async;
+                next.is_led_away = elsewhere && (has_thread || !next.is_async);
                 next.is_async |= elsewhere;
             }
             self.try_head(*head);
