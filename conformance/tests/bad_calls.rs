@@ -277,7 +277,9 @@ fn restrictions_are_of_four_kinds() {
                CQE_SKIP_SUCCESS, bits such as 0x40
     "#]],
     );
-    check("register restrict must=0x100", &expect![[r#"
+    check(
+        "register restrict must=0x100",
+        &expect![[r#"
          x an entry has no such flags
           ,-[bad.case:4:24]
         3 | buffer K 4096
@@ -286,8 +288,11 @@ fn restrictions_are_of_four_kinds() {
           :                          `-- not accepted here
           `----
          help: expected bits up to 0x80
-    "#]]);
-    check("register restrict call=256", &expect![[r#"
+    "#]],
+    );
+    check(
+        "register restrict call=256",
+        &expect![[r#"
          x 256 is too much for a number of a call to register
           ,-[bad.case:4:24]
         3 | buffer K 4096
@@ -296,8 +301,11 @@ fn restrictions_are_of_four_kinds() {
           :                         `-- not accepted here
           `----
          help: expected a number up to 255
-    "#]]);
-    check("register restrict buffers=1", &expect![[r#"
+    "#]],
+    );
+    check(
+        "register restrict buffers=1",
+        &expect![[r#"
          x `buffers=1` has no place in a line of restrictions
           ,-[bad.case:4:19]
         3 | buffer K 4096
@@ -306,7 +314,8 @@ fn restrictions_are_of_four_kinds() {
           :                       `-- not accepted here
           `----
          help: expected one of: op=, flags=, must=, call=
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
