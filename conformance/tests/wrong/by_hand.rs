@@ -102,7 +102,8 @@ fn answer(head: &str, place: &str) -> Answer {
     }
 }
 
-/// One line of a trace, such as `1 #1 4096 MORE`, `2 B read K 0..4096, x00` or `2 B acked 4096`.
+/// One line of a trace, such as `1 #1 4096 MORE`, `2 B read K 0..4096, x00`, `2 B acked 4096` or
+/// `2 B resent K@1 0..1000`.
 fn seen(lowered: &Lowered, line: &str) -> Option<Seen> {
     let (step, rest) = line.split_once(' ')?;
     let what = match rest.split_once(' ') {
@@ -121,12 +122,15 @@ fn seen(lowered: &Lowered, line: &str) -> Option<Seen> {
                 let what = What::Acked { socket, len_bytes: bytes.parse().ok()? };
                 return Some(Seen { step: step.parse().ok()?, what });
             }
-            match read.strip_prefix("read ")? {
-                "the end" => What::PeerEnded { socket, how: PeerEnd::EndOfFile },
-                pieces => {
-                    let runs = pieces.split(", ").map(|piece| run(lowered, piece)).collect::<Option<_>>()?;
-                    What::Received(Received { socket, runs })
-                }
+            let received = |pieces: &str| {
+                let runs = pieces.split(", ").map(|piece| run(lowered, piece)).collect::<Option<_>>()?;
+                Some(Received { socket, runs })
+            };
+            match read.split_once(' ')? {
+                ("read", "the end") => What::PeerEnded { socket, how: PeerEnd::EndOfFile },
+                ("read", pieces) => What::Received(received(pieces)?),
+                ("resent", pieces) => What::SentAgain(received(pieces)?),
+                _ => return None,
             }
         }
         None => return None,

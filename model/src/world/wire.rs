@@ -232,25 +232,26 @@ impl World<'_> {
             return self.refuse(Rule::StreamSentAgain);
         };
         self.hold_to(n <= segment.len_bytes, Rule::StreamSentAgain)?;
-        if let Some(region) = segment.region {
-            let now = self.state.generations.get(usize::from(region.0)).copied().unwrap_or_default();
-            if lent {
-                self.hold_to(generation == now, Rule::ZcSentAgainIsMemory)?;
-            } else {
-                let known = (segment.oldest..=segment.newest).contains(&generation);
-                self.hold_to(known, Rule::StreamSentAgain)?;
-            }
+        if segment.region.is_some() {
+            let rule = if lent { Rule::ZcSentAgainIsMemory } else { Rule::StreamSentAgain };
+            self.hold_to((segment.oldest..=segment.newest).contains(&generation), rule)?;
         }
         self.state.drained = self.state.drained.saturating_add(n);
         Ok(())
     }
 
-    /// The bytes that leave next of those that the peer of `socket` misses, and whether they are lent.
+    /// The bytes that leave next of those that the peer of `socket` misses, and whether they are lent: those leave as
+    /// they are now.
     pub(crate) fn missed(&self, socket: SocketId) -> Option<(Segment, bool)> {
         let stream = self.stream(socket)?;
         let place = stream.wire.as_ref()?.acked.saturating_add(self.state.drained);
-        let (writer, segment) = stream.at_place(place)?;
-        Some((segment, writer.send.zero_copy))
+        let (writer, mut segment) = stream.at_place(place)?;
+        let lent = writer.send.zero_copy;
+        if let Some(region) = segment.region.filter(|_| lent) {
+            let now = self.state.generations.get(usize::from(region.0)).copied().unwrap_or_default();
+            (segment.oldest, segment.newest) = (now, now);
+        }
+        Some((segment, lent))
     }
 
     /// Whether the step of a peer that was told something may end here.
