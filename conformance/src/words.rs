@@ -303,6 +303,7 @@ fn register(program: &Program, names: &Names, what: &Register) -> (&'static str,
         Register::UnregisterBuffers => ("unregister", String::new()),
         Register::UnregisterFiles => ("unregister", "files".into()),
         Register::Enable => ("register", "enable".into()),
+        Register::Cancel(user_data) => ("register", format!("cancel #{user_data}")),
         Register::Restrict(list) => ("register", format!("restrict{}", restriction_words(list))),
         Register::Files(files) => {
             let name = |socket: &Option<u16>| match socket {

@@ -319,6 +319,40 @@ fn restrictions_are_of_four_kinds() {
 }
 
 #[test]
+fn a_call_cancels_one_request() {
+    check("register cancel", &expect![[r#"
+         x the end of the line is no user data
+          ,-[bad.case:4:16]
+        3 | buffer K 4096
+        4 | register cancel
+          :                ^
+          :                `-- not accepted here
+          `----
+         help: expected user data such as #1
+    "#]]);
+    check("register cancel 1", &expect![[r#"
+         x `1` is no user data
+          ,-[bad.case:4:17]
+        3 | buffer K 4096
+        4 | register cancel 1
+          :                 |
+          :                 `-- not accepted here
+          `----
+         help: expected user data such as #1
+    "#]]);
+    check("register cancel #1 #2", &expect![[r#"
+         x nothing more is expected here
+          ,-[bad.case:4:20]
+        3 | buffer K 4096
+        4 | register cancel #1 #2
+          :                    ^|
+          :                     `-- not accepted here
+          `----
+         help: expected the end of the line
+    "#]]);
+}
+
+#[test]
 fn a_look_lists_what_the_ring_says() {
     check(
         "look Q",

@@ -53,6 +53,8 @@ const OUT_OF_REACH: &[(Rule, &str)] = &[
     (Rule::RingRestrictOnce, RESTRICTED),
     (Rule::RingRestricts, RESTRICTED),
     (Rule::RingRestrictsCalls, RESTRICTED),
+    (Rule::CancelCallFound, CALLING),
+    (Rule::CancelCallNotFound, CALLING),
     (Rule::CancelAnyAlone, SEEKING),
     (Rule::CancelCounts, SEEKING),
     (Rule::CancelDescriptor, SEEKING),
@@ -65,6 +67,8 @@ const OUT_OF_REACH: &[(Rule, &str)] = &[
 ];
 const POLLING: &str = "a ring that polls takes no send, so random programs have none";
 const RESTRICTED: &str = "a ring is restricted before it is enabled, and random programs have none such";
+const CALLING: &str =
+    "nothing is said of a call that cancels what may be under way, so random programs have none";
 const SEEKING: &str = "cancels of what is alike are drawn only where that is asked for";
 const TAPPED: &str = "a tap may miss something where much is sent, so random programs have none";
 

@@ -168,8 +168,7 @@ impl<'a> Judge<'a> {
                 | Step::Register { .. }
                 | Step::Setup(_)
                 | Step::EnterElsewhere { .. } => self.world().owed_returns().next().is_some(),
-                Step::Look { .. } => !self.observed,
-                Step::Drain { .. } => !self.observed,
+                Step::Look { .. } | Step::Drain { .. } => !self.observed,
                 _ => false,
             }
     }
@@ -199,10 +198,10 @@ impl<'a> Judge<'a> {
                         user_data: u64::MAX,
                         what: "sleep of the ring's thread".into(),
                         rule: Rule::RingNeedsWakeup,
-                    }]
+                    }];
                 }
                 Some(Step::Submit { ring, .. })
-                    if self.world().state.rings[usize::from(ring.0)].has_thread =>
+                    if self.world().state.rings.get(usize::from(ring.0)).is_some_and(|r| r.has_thread) =>
                 {
                     promises = vec![Promise {
                         user_data: u64::MAX,

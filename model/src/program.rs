@@ -393,6 +393,8 @@ pub enum Register {
     Enable,
     /// `IORING_REGISTER_RESTRICTIONS`.
     Restrict(Vec<Restriction>),
+    /// `IORING_REGISTER_SYNC_CANCEL` of the request with this user data, without a time.
+    Cancel(u64),
 }
 
 /// What a ring may still do once it is enabled (`struct io_uring_restriction`).
@@ -419,6 +421,7 @@ impl Register {
             Register::UnregisterFiles => 3,
             Register::Restrict(_) => 11,
             Register::Enable => 12,
+            Register::Cancel(_) => 24,
             Register::SparseBuffers(_) => 15,
             Register::UpdateBuffers { .. } => 16,
         }

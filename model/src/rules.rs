@@ -264,6 +264,10 @@ rules! {
     CancelNotFound = "cancel.not-found", Man("io_uring_prep_cancel.3", "RETURN VALUE");
     /// Cancelling what another thread is running may be EALREADY; it may end in any way then, and may have ended just before.
     CancelAlready = "cancel.already", Man("io_uring_prep_cancel.3", "RETURN VALUE");
+    /// A call that cancels what waits for its socket is zero, and then that is over.
+    CancelCallFound = "cancel.call-found", Man("io_uring_register.2", "IORING_REGISTER_SYNC_CANCEL");
+    /// A call that cancels what is over, not there, or queued in a chain is ENOENT.
+    CancelCallNotFound = "cancel.call-not-found", Man("io_uring_register.2", "IORING_REGISTER_SYNC_CANCEL");
     /// A send that another thread is in the middle of ends with EINTR once it is cancelled, or with what was taken of it.
     CancelInterrupts = "cancel.interrupts", Observed("6.18.44: a send that waits for room in io-wq, cancelled");
     /// A cancelled request ends with ECANCELED, or with the bytes that were taken of it.

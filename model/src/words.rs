@@ -138,6 +138,7 @@ pub fn step(program: &Program, step: &Step) -> String {
         Step::Register { what: Register::UnregisterBuffers, .. } => "unregister buffers".into(),
         Step::Register { what: Register::Files(files), .. } => format!("register {} files", files.len()),
         Step::Register { what: Register::UnregisterFiles, .. } => "unregister files".into(),
+        Step::Register { what: Register::Cancel(target), .. } => format!("cancel #{target} by a call"),
         Step::Register { what: Register::Restrict(list), .. } => {
             format!("register {} restrictions", list.len())
         }

@@ -232,6 +232,7 @@ impl<'a, O: Observer> Scene<'a, O> {
                 }
                 returned
             }
+            Register::Cancel(user_data) => ring.cancel(*user_data),
             Register::Restrict(list) => ring.restrict(list),
             Register::Enable => ring.enable(),
             Register::UnregisterFiles => {

@@ -84,6 +84,8 @@ pub enum Table {
     NoBuffers,
     /// `unregister files`.
     NoFiles,
+    /// `register cancel #1`: no table, but a request of the ring.
+    Cancel(u64),
     /// `register restrict op=nop flags=ASYNC`: what the ring may still do once it is enabled.
     Restrict(Vec<Restriction>),
     /// `register enable`: no table, but the ring itself.

@@ -339,11 +339,13 @@ fn register(i: &mut Input<'_>, update: bool) -> Result<Step, Refusal> {
         && !token::at_end(i)
         && !next.contains('=')
         && next != "returns"
-        && (update || next != "enable" && next != "restrict");
+        && (update || next != "enable" && next != "restrict" && next != "cancel");
     let ring = if named { ring_name(i)? } else { None };
     let files = files || !update && eat_word(i, "files");
     let what = if !update && !files && eat_word(i, "enable") {
         Table::Enable
+    } else if !update && !files && eat_word(i, "cancel") {
+        Table::Cancel(token::user_data(i)?)
     } else if !update && !files && eat_word(i, "restrict") {
         Table::Restrict(parse_call::restrictions(i)?)
     } else if !update && !files && token::eat_key(i, "sparse") {

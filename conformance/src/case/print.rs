@@ -249,10 +249,9 @@ pub fn step_words(step: &Step) -> String {
         Step::Cork(socket, false) => format!("{:<10} {}", "uncork", socket.text),
         Step::Register(Register { ring, what, returns }) => {
             let keyword = match what {
-                Table::Buffers(_) | Table::Sparse(_) | Table::Files(_) => "register",
-                Table::Restrict(_) | Table::Enable => "register",
                 Table::Update(_) => "update",
                 Table::NoBuffers | Table::NoFiles => "unregister",
+                _ => "register",
             };
             let mut words = format!("{:<10}", named(keyword, ring));
             if matches!(what, Table::Files(_) | Table::NoFiles) {
@@ -263,6 +262,9 @@ pub fn step_words(step: &Step) -> String {
             }
             if *what == Table::Enable {
                 words.push_str(" enable");
+            }
+            if let Table::Cancel(user_data) = what {
+                let _ = write!(words, " cancel #{user_data}");
             }
             if let Table::Restrict(list) = what {
                 words.push_str(" restrict");

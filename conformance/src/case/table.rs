@@ -44,6 +44,7 @@ pub(super) fn call(register: &Register, names: &Names, memory: &Memory) -> Resul
         Table::NoBuffers => (Call::UnregisterBuffers, 0),
         Table::NoFiles => (Call::UnregisterFiles, 0),
         Table::Enable => (Call::Enable, 0),
+        Table::Cancel(user_data) => (Call::Cancel(*user_data), 0),
         Table::Restrict(list) => (Call::Restrict(list.clone()), 0),
     })
 }

@@ -59,7 +59,7 @@ impl Resolver<'_> {
         };
         self.steps.push(Step::Queue { ring: id, sqes, array });
         self.steps.extend(calls.into_iter().map(Step::Enter));
-        if choice % 3 == 0 {
+        if choice.is_multiple_of(3) {
             self.steps.push(Step::Look { ring: id });
         }
     }

@@ -134,7 +134,7 @@ fn refuse(program: &Program) -> Result<(), NoExport> {
     }
     let by_hand = |step: &Step| match step {
         Step::Queue { .. } | Step::Enter(_) | Step::Look { .. } | Step::Sleep { .. } => true,
-        Step::Register { what, .. } => matches!(what, Register::Restrict(_)),
+        Step::Register { what, .. } => matches!(what, Register::Restrict(_) | Register::Cancel(_)),
         _ => false,
     };
     if program.steps.iter().any(by_hand) {
@@ -242,8 +242,13 @@ fn steps(text: &mut String, lowered: &Lowered, number: usize, what: &Step) {
             writeln!(text, "    try_setup({entries}u, {cq_entries}u, {:#x});", asked.all_flags())
         }
         // Only declared peers do what they are told, and their lanes were refused, as were calls by hand.
-        Step::Queue { .. } | Step::Enter(_) | Step::Look { .. } | Step::Sleep { .. } => Ok(()),
-        Step::Ack { .. } | Step::OfferWindow { .. } | Step::Miss { .. } => Ok(()),
+        Step::Queue { .. }
+        | Step::Enter(_)
+        | Step::Look { .. }
+        | Step::Sleep { .. }
+        | Step::Ack { .. }
+        | Step::OfferWindow { .. }
+        | Step::Miss { .. } => Ok(()),
     };
 }
 
@@ -303,7 +308,7 @@ fn register(number: usize, ring: u8, what: &Register) -> String {
         Register::UnregisterFiles => format!("    reg({ring}, 3, NULL, 0);"),
         Register::Enable => format!("    reg({ring}, 12, NULL, 0);"),
         // refused, as calls by hand are
-        Register::Restrict(_) => String::new(),
+        Register::Restrict(_) | Register::Cancel(_) => String::new(),
     }
 }
 

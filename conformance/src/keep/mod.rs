@@ -269,6 +269,7 @@ fn table(program: &Program, names: &Names, what: &Call) -> Result<Table, NoCase>
         Call::UnregisterBuffers => Table::NoBuffers,
         Call::UnregisterFiles => Table::NoFiles,
         Call::Enable => Table::Enable,
+        Call::Cancel(user_data) => Table::Cancel(*user_data),
         Call::Restrict(list) => Table::Restrict(list.clone()),
         Call::Files(files) => {
             let name = |index: u16| names.socket_name(SocketId(index), End::Near).map(named);

@@ -176,9 +176,11 @@ impl<'a> Contract<'a> {
                 table.update(*offset, iovecs, space, budget).map(|_| ())
             }
             Register::UnregisterBuffers => table.unregister(),
-            Register::Files(_) | Register::UnregisterFiles | Register::Enable | Register::Restrict(_) => {
-                Ok(())
-            }
+            Register::Files(_)
+            | Register::UnregisterFiles
+            | Register::Enable
+            | Register::Restrict(_)
+            | Register::Cancel(_) => Ok(()),
         };
     }
 

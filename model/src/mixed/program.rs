@@ -435,6 +435,10 @@ fn replay(table: &mut Buffers, what: &Register, space: Space<'_>) {
             table.update(*offset, iovecs, space, budget).map(|_| ())
         }
         Register::UnregisterBuffers => table.unregister(),
-        Register::Files(_) | Register::UnregisterFiles | Register::Enable | Register::Restrict(_) => Ok(()),
+        Register::Files(_)
+        | Register::UnregisterFiles
+        | Register::Enable
+        | Register::Restrict(_)
+        | Register::Cancel(_) => Ok(()),
     };
 }

@@ -35,7 +35,7 @@ impl World<'_> {
             self.give_up("more entries than the submission queue holds");
         } else {
             state.permuted = !array.is_empty();
-            state.left.extend(step.queued().map(|entry| entry.copied()));
+            state.left.extend(step.queued().map(Option::<&_>::copied));
             return true;
         }
         false

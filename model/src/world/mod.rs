@@ -8,6 +8,7 @@
 mod attempt;
 mod beside;
 mod cancel;
+mod cancel_call;
 mod datagram;
 mod decision;
 mod drain;

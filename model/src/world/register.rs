@@ -79,6 +79,7 @@ impl World<'_> {
                 let result = if had { Ok(0) } else { Err((Errno(errno::ENXIO), Rule::FilesRegisterOnce)) };
                 (result, Rule::FilesRegisterOnce)
             }
+            Register::Cancel(target) => (self.cancel_in_call(ring, *target), Rule::CancelCallFound),
             Register::Restrict(list) => (self.restrict(ring, list), Rule::RingRestrictOnce),
             Register::Enable => {
                 let state = &mut self.state.rings[usize::from(ring.0)];
@@ -232,6 +233,7 @@ fn change(table: &mut Buffers, what: &Register, space: Space<'_>, budget: Budget
         | Register::Files(_)
         | Register::UnregisterFiles
         | Register::Enable
-        | Register::Restrict(_) => table.unregister().map(|()| 0),
+        | Register::Restrict(_)
+        | Register::Cancel(_) => table.unregister().map(|()| 0),
     }
 }

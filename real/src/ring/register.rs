@@ -74,6 +74,14 @@ impl Ring {
         unsafe { self.raw.register(IORING_REGISTER_ENABLE_RINGS, null(), 0) }
     }
 
+    /// Cancels by user data: zero, or a negated errno. What it finds has ended when it returns.
+    pub(crate) fn cancel(&mut self, user_data: u64) -> i64 {
+        let one = SyncCancel { user_data, fd: -1, seconds: -1, nanoseconds: -1, ..SyncCancel::default() };
+        let at = (&raw const one).cast();
+        // SAFETY: the structure has the kernel's layout (asserted below) and lives through the call.
+        unsafe { self.raw.register(IORING_REGISTER_SYNC_CANCEL, at, 1) }
+    }
+
     /// Restricts what the ring may do once it is enabled: zero, or a negated errno.
     pub(crate) fn restrict(&mut self, list: &[Restriction]) -> i64 {
         let raw: Vec<RawRestriction> = list.iter().map(RawRestriction::of).collect();
