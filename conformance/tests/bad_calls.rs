@@ -320,7 +320,9 @@ fn restrictions_are_of_four_kinds() {
 
 #[test]
 fn a_call_cancels_one_request() {
-    check("register cancel", &expect![[r#"
+    check(
+        "register cancel",
+        &expect![[r#"
          x the end of the line is no user data
           ,-[bad.case:4:16]
         3 | buffer K 4096
@@ -329,8 +331,11 @@ fn a_call_cancels_one_request() {
           :                `-- not accepted here
           `----
          help: expected user data such as #1
-    "#]]);
-    check("register cancel 1", &expect![[r#"
+    "#]],
+    );
+    check(
+        "register cancel 1",
+        &expect![[r#"
          x `1` is no user data
           ,-[bad.case:4:17]
         3 | buffer K 4096
@@ -339,8 +344,11 @@ fn a_call_cancels_one_request() {
           :                 `-- not accepted here
           `----
          help: expected user data such as #1
-    "#]]);
-    check("register cancel #1 #2", &expect![[r#"
+    "#]],
+    );
+    check(
+        "register cancel #1 #2",
+        &expect![[r#"
          x nothing more is expected here
           ,-[bad.case:4:20]
         3 | buffer K 4096
@@ -349,7 +357,8 @@ fn a_call_cancels_one_request() {
           :                     `-- not accepted here
           `----
          help: expected the end of the line
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
