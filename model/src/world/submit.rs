@@ -421,8 +421,12 @@ impl World<'_> {
             Some(Plan::Send(plan)) if plan.retry != Retry::Never => plan,
             _ => return false,
         };
-        // a descriptor that was closed before it was looked up is nobody's
-        let found = |socket: &SocketId| plan.fixed_file || self.is_open(*socket);
+        // a descriptor that was closed, or a file given up, before it was looked up is nobody's
+        let tables = &self.state.rings[usize::from(request.ring.0)].tables;
+        let found = |socket: &SocketId| match plan.fixed_file {
+            true => tables.file(plan.fd).is_some(),
+            false => self.is_open(*socket),
+        };
         let socket = request.socket.or_else(|| self.plan_socket(request).filter(found));
         let stream = socket.and_then(|socket| self.stream(socket));
         stream.is_some_and(|s| s.room.full && s.connection == Connection::Open)
