@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use uringspec_model::abi::op;
+use uringspec_model::abi::{op, send_flag};
 use uringspec_model::cqe::Cqe;
 use uringspec_model::kernels::named;
 use uringspec_model::profile::Profile;
@@ -15,7 +15,7 @@ use uringspec_real::mixed::{
 };
 
 use crate::workload::{self, Book, Shape};
-use crate::{always, held, local};
+use crate::{always, held, lends, local};
 
 /// A request: where its pieces are, and how long.
 type Pieces = Vec<(usize, usize)>;
@@ -53,7 +53,9 @@ unsafe impl Kernel for Watched {
 
     unsafe fn push(&mut self, sqe: &Sqe) -> bool {
         let at = sqe.addr as usize;
+        let is_array = sqe.opcode == op::SEND_ZC && sqe.ioprio & send_flag::VECTORIZED != 0;
         let (iovecs, count) = match sqe.opcode {
+            op::SEND_ZC if is_array => (std::ptr::with_exposed_provenance(at), sqe.len as usize),
             op::SENDMSG | op::SENDMSG_ZC => {
                 // SAFETY: the address is that of a message header, which the caller keeps as it is.
                 let header = unsafe { std::ptr::with_exposed_provenance::<libc::msghdr>(at).read() };
@@ -63,12 +65,12 @@ unsafe impl Kernel for Watched {
         };
         let mut pieces: Pieces = (0..count)
             .map(|index| {
-                // SAFETY: so are the iovecs that it names.
+                // SAFETY: so are the iovecs that it or the entry names.
                 let iovec = unsafe { iovecs.add(index).read() };
                 (iovec.iov_base.addr(), iovec.iov_len)
             })
             .collect();
-        if matches!(sqe.opcode, op::SEND | op::SEND_ZC) {
+        if matches!(sqe.opcode, op::SEND | op::SEND_ZC) && !is_array {
             pieces.push((at, sqe.len as usize));
         }
         self.requests.borrow_mut().push(pieces);
@@ -90,7 +92,7 @@ const PAYLOAD: usize = 5000;
 
 /// Sends flushes of four messages, whose payloads have room in front: what the requests carried.
 fn flushes_of_four(policy: Policy, as_on: Option<&str>) -> Option<Vec<Pieces>> {
-    let mut ring = local(&policy)?;
+    let mut ring = local(&policy).filter(|_| lends())?;
     if let Some(older) = as_on {
         let profile = uringspec_real::probe().ok()?;
         let features = named(older).expect("it is known").features;

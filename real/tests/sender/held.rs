@@ -10,7 +10,7 @@ use uringspec_real::mixed::{
 };
 
 use crate::workload::{self, Book, Shape};
-use crate::{arena, local, small_policy};
+use crate::{arena, lends, local, small_policy};
 
 const PAYLOAD: usize = 40_000;
 
@@ -42,7 +42,7 @@ pub(crate) fn set_linger(socket: BorrowedFd<'_>) {
 }
 
 fn held(policy: Policy, arena: Arena) -> Option<Held> {
-    let ring = local(&policy)?;
+    let ring = local(&policy).filter(|_| lends())?;
     let mut sender = Sender::new(ring, arena, policy).expect("an arena can be mapped");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
     set(listener.as_fd(), libc::SO_RCVBUF, 4096);

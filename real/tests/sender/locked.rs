@@ -5,7 +5,7 @@ use std::process::Command;
 use uringspec_real::mixed::{Arena, ArenaSize, LocalRing, Outcome, Policy, Sender};
 
 use crate::workload::{self, Book, Shape};
-use crate::{always, skip_if_refused};
+use crate::{always, lends, skip_if_refused};
 
 /// Set in the process that has the limit.
 const CHILD: &str = "URINGSPEC_TEST_LOCKED";
@@ -66,6 +66,9 @@ fn with_little_to_lock() {
 fn what_cannot_be_locked_is_copied() {
     if std::env::var_os(CHILD).is_some() {
         return with_little_to_lock();
+    }
+    if !lends() {
+        return;
     }
     let this = std::env::current_exe().expect("a process has a program");
     let output = Command::new(this)

@@ -20,9 +20,10 @@ use std::os::unix::net::UnixStream;
 
 use uringspec_model::choices::{Choices, Seeded};
 use uringspec_model::kernels::named;
+use uringspec_model::mixed::lowering::Lowering;
 use uringspec_model::profile::Profile;
 use uringspec_real::mixed::{
-    Arena, ArenaSize, Kernel, LocalRing, Outcome, OwnRing, Policy, Sender, Thresholds,
+    Arena, ArenaSize, Kernel, LocalRing, Outcome, OwnRing, Policy, Sender, Thresholds, lowerings,
 };
 use uringspec_real::probe;
 use workload::{Book, Shape};
@@ -43,6 +44,15 @@ fn arena() -> Arena {
 
 fn small_policy(fixed: Thresholds, plain: Thresholds) -> Policy {
     Policy { fixed, plain, requests_max: 32, socket_lent_bytes_max: 2 << 20, ..Policy::default() }
+}
+
+/// Whether this kernel lends anything; kernels before 6.0 copy all.
+fn lends() -> bool {
+    let lends = probe().is_ok_and(|profile| lowerings(&profile) != [Lowering::Copy]);
+    if !lends {
+        eprintln!("skipped: this kernel lends nothing");
+    }
+    lends
 }
 
 /// Everything is zero-copied.
