@@ -128,10 +128,12 @@ impl World<'_> {
             Some(Err(mut may)) => {
                 let request = self.request(id);
                 let unseen = request.is_async || request.late || request.is_deferred;
+                let looked_up = plan.imports_first && !request.is_async && !request.is_deferred;
                 if unseen && !plan.fixed_file {
                     self.request_mut(id).socket = socket_of(plan.fd).map(|(socket, _)| socket);
                 }
                 let found = may.errors.iter().all(|(error, _)| error.0 != errno::EBADF);
+                self.request_mut(id).imported |= looked_up && found;
                 // before the socket is asked, as `io_init_rw_fixed` in `io_uring/rw.c` does it for writes
                 let asked = [Rule::SendFastOpenConnected, Rule::MsgControlLength];
                 let imports_first = plan.imports_first || plan.is_write;

@@ -151,6 +151,10 @@ impl World<'_> {
             let mut errors = Vec::new();
             // whoever polls first looks up its file before, and its buffer behind that
             let names_file = plan.fixed_file && (self.request(id).is_async || self.request(id).is_deferred);
+            if self.request(id).imported && !names_file {
+                // nothing of it is looked up any more
+                continue;
+            }
             let missing = names_file && tables.file(plan.fd).is_none();
             errors.extend(missing.then_some((Errno(errno::EBADF), Rule::SendBadDescriptor)));
             errors.extend(tables.judge(&plan).filter(|_| !self.request(id).imported));
