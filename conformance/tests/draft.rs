@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use uringspec::draft::{Draft, Features};
 use uringspec_model::abi::{op, sqe_flag};
+use uringspec_model::check::check;
 use uringspec_model::choices::{Choices, Seeded};
 use uringspec_model::profile::Profile;
 use uringspec_model::program::{Program, SocketId, Step};
+use uringspec_model::simulate::simulate;
 use uringspec_real::may_run;
 
 /// Bytes of any kind: random, all alike, few.
@@ -79,4 +81,23 @@ fn programs_may_be_run_live() {
     }
     // what lies where a message header is looked for may be any bytes
     assert!(refused < 200, "{refused} programs with any values in their entries would not be run");
+}
+
+/// Whoever makes a program smaller takes away what it still names; the model is to say something of that as well.
+#[test]
+fn a_program_that_lost_its_sockets_is_judged() {
+    let profile = Profile::v6_18();
+    for number in 0..3_000 {
+        let program = Draft::from_bytes(&bytes(number)).resolve_with(Features::DEFAULT);
+        let trace = simulate(&program, &profile, &mut Seeded::new(number));
+        let losses: [fn(&mut Program); 3] =
+            [|less| _ = less.sockets.pop(), |less| less.sockets.clear(), |less| _ = less.rings.pop()];
+        for loss in losses {
+            let mut less = program.clone();
+            loss(&mut less);
+            check(&less, &profile, &trace);
+            let own = simulate(&less, &profile, &mut Seeded::new(number));
+            check(&less, &profile, &own);
+        }
+    }
 }

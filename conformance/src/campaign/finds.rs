@@ -8,7 +8,7 @@ use uringspec_model::verdict::Verdict;
 use uringspec_real::Worker;
 
 use super::ledger::{Totals, write_whole};
-use super::{ALIKE_MAX, Plan, Shared, Subject};
+use super::{ALIKE_MAX, Plan, Shared, Subject, unpanicked};
 use crate::log::{self, Log};
 use crate::shrink::shrink;
 
@@ -54,7 +54,8 @@ pub(super) fn disagreement(
     let mut patient = Worker::new(plan.options.clone());
     let again = match verdict {
         Verdict::Stuck { .. } => {
-            patient.run(subject.program()).map(|trace| (subject.judge(&plan.profile, &trace), trace)).ok()
+            let again = patient.run(subject.program()).ok();
+            again.and_then(|trace| Some((unpanicked(|| subject.judge(&plan.profile, &trace)).ok()?, trace)))
         }
         _ => None,
     };
@@ -98,19 +99,20 @@ fn make_smaller(shared: &Shared, number: u64, subject: &Subject, wanted: &str, p
     let plan = &shared.plan;
     let mut smallest: Option<(Subject, Trace, Verdict)> = None;
     shrink(subject.meant(), |candidate| {
-        let Some(candidate) = subject.instead(candidate, &plan.profile) else { return false };
-        !shared.is_over()
-            && (0..REPEATS).any(|_| match patient.run(candidate.program()) {
-                Ok(trace) => {
-                    let verdict = candidate.judge(&plan.profile, &trace);
-                    let same = candidate.sort(&verdict).is_some_and(|sort| sort == wanted);
-                    if same {
-                        smallest = Some((candidate.clone(), trace, verdict));
-                    }
-                    same
-                }
-                Err(_) => false,
+        let shows = || {
+            let candidate = subject.instead(candidate, &plan.profile)?;
+            (0..REPEATS).find_map(|_| {
+                let trace = patient.run(candidate.program()).ok()?;
+                let verdict = candidate.judge(&plan.profile, &trace);
+                let same = candidate.sort(&verdict).is_some_and(|sort| sort == wanted);
+                same.then(|| (candidate.clone(), trace, verdict))
             })
+        };
+        // one that nobody can judge shows something else
+        let found = if shared.is_over() { None } else { unpanicked(shows).ok().flatten() };
+        let same = found.is_some();
+        smallest = found.or(smallest.take());
+        same
     });
     match smallest {
         Some((small, trace, verdict)) => {
@@ -132,7 +134,8 @@ fn write_page(
 ) {
     let Some(path) = path else { return };
     let file = path.to_string_lossy();
-    if let Some(page) = subject.page(&file, &plan.profile, trace, verdict, shrunk_from) {
+    let page = unpanicked(|| subject.page(&file, &plan.profile, trace, verdict, shrunk_from));
+    if let Ok(Some(page)) = page {
         let _ = write_whole(&path.with_extension("txt"), page.as_bytes());
     }
 }

@@ -40,6 +40,8 @@ pub struct Totals {
     pub died: u64,
     /// Judgements that took too long.
     pub endless: u64,
+    /// Judgements that ended in a panic.
+    pub panicked: u64,
     /// What seemed stuck, and was not with more patience.
     pub impatient: u64,
     /// Completions that were judged, and the time that took.
@@ -71,12 +73,12 @@ impl Totals {
 
     /// Programs that are done, whatever came of them.
     pub fn done(&self) -> u64 {
-        self.programs + self.absent + self.skipped + self.died + self.endless
+        self.programs + self.absent + self.skipped + self.died + self.endless + self.panicked
     }
 
     /// Programs that a kernel may not do, or that nobody could judge.
     pub fn found(&self) -> u64 {
-        self.rejected + self.stuck + self.died + self.endless
+        self.rejected + self.stuck + self.died + self.endless + self.panicked
     }
 
     /// Programs in a second.

@@ -8,6 +8,7 @@ mod ledger;
 mod subject;
 mod summary;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -162,18 +163,51 @@ fn work(shared: &Shared, job: usize) {
             }
         };
         let what = Arc::new((subject, trace));
-        let start = Instant::now();
-        *shared.judging(job) = Some(Judging { since: start, number, what: Arc::clone(&what) });
-        let (subject, trace) = &*what;
-        let verdict = subject.judge(&plan.profile, trace);
-        let kept = shared.judging(job).take_if(|judging| judging.number == number).is_some();
-        if !kept {
+        if !goes_on(shared, job, number, &what, Subject::judge) {
             // Another thread has taken this one's place.
             return;
         }
-        let (judging, counts) = (start.elapsed(), subject.counts(trace));
-        judged(shared, number, subject, trace, &verdict, |totals| totals.run(trace, judging, counts));
     }
+}
+
+/// Judges a program that was run, and counts it; false if that took so long that it was given up.
+fn goes_on(
+    shared: &Shared,
+    job: usize,
+    number: u64,
+    what: &Arc<(Subject, Trace)>,
+    judge: impl FnOnce(&Subject, &Profile, &Trace) -> Verdict,
+) -> bool {
+    let start = Instant::now();
+    *shared.judging(job) = Some(Judging { since: start, number, what: Arc::clone(what) });
+    let (subject, trace) = &**what;
+    let verdict = unpanicked(|| judge(subject, &shared.plan.profile, trace));
+    let kept = shared.judging(job).take_if(|judging| judging.number == number).is_some();
+    if !kept {
+        return false;
+    }
+    match verdict {
+        Ok(verdict) => {
+            let (judging, counts) = (start.elapsed(), subject.counts(trace));
+            judged(shared, number, subject, trace, &verdict, |totals| totals.run(trace, judging, counts));
+        }
+        Err(why) => {
+            write_find(&shared.plan, number, "panicked", subject, trace, None);
+            shared.ledger().close(number, |totals| {
+                totals.panicked += 1;
+                totals.sort(format!("judgements that panicked: {why}"));
+            });
+        }
+    }
+    true
+}
+
+/// What it comes to, or what it panicked with: one program is not to end a campaign.
+fn unpanicked<T>(judge: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(judge)).map_err(|why| {
+        let text = why.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| why.downcast_ref::<&str>().copied()).unwrap_or("something").into()
+    })
 }
 
 fn failed(shared: &Shared, number: u64, subject: &Subject, error: &RunError) {
@@ -218,5 +252,50 @@ fn judged(
         Verdict::Rejected(_) | Verdict::Stuck { .. } => {
             disagreement(shared, number, subject, trace, verdict, count);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uringspec_model::trace::Ending;
+    use uringspec_real::WorkerCommand;
+
+    use super::*;
+    use crate::draft::Features;
+
+    #[test]
+    fn a_judgement_that_panics_is_a_find_and_ends_nothing() {
+        let dir = tempfile::tempdir().expect("a folder can be made");
+        let nobody = WorkerCommand { program: PathBuf::new(), args: Vec::new() };
+        let plan = Plan {
+            seed: 1,
+            jobs: 1,
+            duration: Duration::ZERO,
+            kind: Kind::Programs(Features::DEFAULT),
+            dir: dir.path().into(),
+            profile: Profile::v6_18(),
+            options: Options::new(nobody),
+        };
+        let shared = Shared {
+            ledger: Mutex::new(Ledger::open(&plan)),
+            stop: Arc::default(),
+            judging: vec![Mutex::default()],
+            deadline: Instant::now(),
+            plan,
+        };
+        let subject = Subject::Program(program(1, 0, Features::DEFAULT));
+        let trace = Trace { seen: Vec::new(), end: Ending::Complete };
+        let number = shared.ledger().take();
+        let what = Arc::new((subject, trace));
+        assert!(goes_on(&shared, 0, number, &what, |_, _, _| panic!("no such socket: {}", 7)));
+        let number = shared.ledger().take();
+        let claims_nothing = |_: &Subject, _: &Profile, _: &Trace| Verdict::Unclaimed {
+            reason: Unclaimed::NotModelled("nothing".into()),
+        };
+        assert!(goes_on(&shared, 0, number, &what, claims_nothing));
+        let totals = shared.ledger().totals.clone();
+        assert_eq!((totals.panicked, totals.found(), totals.done()), (1, 1, 2));
+        assert_eq!(totals.times("judgements that panicked: no such socket: 7"), 1);
+        assert!(dir.path().join("panicked-none-1-0.jsonl").is_file());
     }
 }

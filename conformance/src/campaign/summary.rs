@@ -26,12 +26,13 @@ pub struct Summary<'a> {
     pub seconds: u64,
     programs: u64,
     accepted: u64,
-    /// What is wrong: `rejected`, `stuck`, `died` and `endless` together.
+    /// What is wrong: `rejected`, `stuck`, `died`, `endless` and `panicked` together.
     found: u64,
     rejected: u64,
     stuck: u64,
     died: u64,
     endless: u64,
+    panicked: u64,
     unclaimed: u64,
     skipped: u64,
     impatient: u64,
@@ -64,6 +65,7 @@ impl<'a> Summary<'a> {
             stuck: totals.stuck,
             died: totals.died,
             endless: totals.endless,
+            panicked: totals.panicked,
             unclaimed: totals.unclaimed,
             skipped: totals.skipped,
             impatient: totals.impatient,

@@ -189,7 +189,7 @@ fn summary<'a>(plan: &'a Plan, totals: &'a Totals) -> Summary<'a> {
 /// As every command: 1 rejected, 2 stuck, 3 if the model claims nothing at all, 77 if nothing ran.
 fn exit_code(totals: &Totals) -> u8 {
     match totals {
-        Totals { rejected, died, endless, .. } if rejected + died + endless > 0 => 1,
+        Totals { rejected, died, endless, panicked, .. } if rejected + died + endless + panicked > 0 => 1,
         Totals { stuck, .. } if *stuck > 0 => 2,
         Totals { programs: 0, .. } => exit::NOTHING,
         Totals { accepted: 0, .. } => 3,

@@ -130,7 +130,8 @@ impl World<'_> {
                 let unseen = request.is_async || request.late || request.is_deferred;
                 let looked_up = plan.imports_first && !request.is_async && !request.is_deferred;
                 if unseen && !plan.fixed_file {
-                    self.request_mut(id).socket = socket_of(plan.fd).map(|(socket, _)| socket);
+                    let named = socket_of(plan.fd).map(|(socket, _)| socket);
+                    self.request_mut(id).socket = named.filter(|socket| self.has_socket(*socket));
                 }
                 let found = may.errors.iter().all(|(error, _)| error.0 != errno::EBADF);
                 self.request_mut(id).imported |= looked_up && found;
