@@ -57,7 +57,8 @@ fn a_late_send_on_no_socket_is_no_panic() {
             let ioprio = send_flag::POLL_FIRST | send_flag::FIXED_BUF;
             let send = Sqe { opcode: op::SEND_ZC, flags, ioprio, fd: file, user_data: 2, ..Sqe::default() };
             let send = Sqe { addr: WINDOW_BASE, len: 1, ..send };
-            let enter = Enter { ring, to_submit: 2, flags: 1, argument: Argument::NoTime, ..Enter::default() };
+            let enter =
+                Enter { ring, to_submit: 2, flags: 1, argument: Argument::NoTime, ..Enter::default() };
             let steps = vec![
                 Step::Register { ring, what: Register::Files(vec![Some(0), None, Some(u16::MAX)]) },
                 Step::Queue { ring, sqes: vec![nop, send], array: Vec::new() },
