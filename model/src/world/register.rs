@@ -203,22 +203,23 @@ impl World<'_> {
 
     fn change_buffers(&mut self, ring: RingId, what: &Register) -> Returned {
         let lockable = self.lockable(false);
-        let gives_back = !self.state.requests.values().any(|request| request.ring == ring);
+        // only who uses a registered buffer keeps it, and until when is not known (`io_find_buf_node` in `io_uring/rsrc.c`)
+        let is_used = self.state.requests.values().any(|request| request.ring == ring && request.fixed);
         let table = &self.state.rings[usize::from(ring.0)].tables.buffers;
-        let call = |pages| {
+        let call = |pages, gives_back| {
             let mut after = table.clone();
             let result = change(&mut after, what, self.space(), Budget { pages, gives_back });
             (after, result)
         };
-        let (after, result) = call(lockable.map(|(least, _)| least));
-        let clear = lockable.is_none_or(|(_, most)| call(Some(most)) == (after.clone(), result));
+        let (after, result) = call(lockable.map(|(least, _)| least), !is_used);
+        let clear = lockable.is_none_or(|(_, most)| call(Some(most), true) == (after.clone(), result));
         let freed = match (what, result) {
             (Register::UnregisterBuffers, Ok(_)) => table.pages(),
             (Register::UpdateBuffers { offset, .. }, Ok(count)) => table.pages_of_slots(*offset, count),
             _ => 0,
         };
         self.state.rings[usize::from(ring.0)].tables.buffers = after;
-        if !gives_back {
+        if is_used {
             self.state.lingering_pages += freed;
         }
         if !clear {
