@@ -18,7 +18,7 @@ const UNCLAIMED: &[(&[u8], &str, &[u32])] = &[
     (&[op::SEND], "ioprio", &[4]),
     (&[op::SEND, op::SENDMSG, op::SEND_ZC, op::SENDMSG_ZC], "op_flags", &[0]),
     // what is read as a header then has a name
-    (&[op::SENDMSG, op::SENDMSG_ZC], "addr", &[4, 6]),
+    (&[op::SENDMSG, op::SENDMSG_ZC], "addr", &[4]),
     // a real-time priority, for which one has to be allowed
     (&[op::WRITE, op::WRITEV, op::WRITE_FIXED, op::READV], "ioprio", &[13]),
     // reads in a chain, that post nothing, or that never wait

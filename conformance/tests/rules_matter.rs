@@ -35,7 +35,6 @@ const SHOWN_BY_WRONG_TRACES: &[&str] = &[
     "send.zero-is-zero",
     "read.fills",
     "dgram.boundaries",
-    "msg.iovecs-readable",
     "drain.never-with-skip",
     "stream.contiguous",
     "stream.nothing-invented",
