@@ -80,7 +80,7 @@ const NOT_DRAWN: &[(&str, &str)] = &[
 ];
 
 fn draw(number: u64) -> Program {
-    program(1, number, Features::DEFAULT)
+    program(1, number, Features::DEFAULT | Features::CALLS)
 }
 
 #[test]

@@ -353,8 +353,7 @@ fn c_has_no_warnings_whatever_the_program() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let mut all = 0;
     for number in 0..8 {
-        // calls by hand are not printed
-        let mut program = campaign::program(5, number, Features::DEFAULT.difference(Features::CALLS));
+        let mut program = campaign::program(5, number, Features::DEFAULT);
         for socket in program.sockets.iter_mut().filter(|socket| socket.lane.has_device()) {
             socket.lane = Lane::Loopback;
         }

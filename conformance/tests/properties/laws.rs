@@ -70,7 +70,7 @@ pub(crate) fn tiny(draft: &Draft) -> Program {
     draft.steps.iter_mut().for_each(|step| step.entries.truncate(TINY_ENTRIES));
     let mut program = draft.resolve_with(Features::DEFAULT - NOT_EXACT);
     for step in &mut program.steps {
-        let (Step::Submit { sqes, .. } | Step::Queue { sqes, .. }) = step else { continue };
+        let Step::Submit { sqes, .. } = step else { continue };
         for sqe in sqes.iter_mut().filter(|sqe| matches!(sqe.opcode, op::SEND | op::SEND_ZC)) {
             sqe.len = sqe.len.min(TINY_BYTES);
         }
