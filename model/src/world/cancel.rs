@@ -158,12 +158,18 @@ impl World<'_> {
         true
     }
 
+    /// Another cancel that looks for the same as this one and has not ended.
+    fn cancels_the_same(&self, id: RequestId) -> Option<RequestId> {
+        let request = self.request(id);
+        let (ring, target) = (request.ring, request.cancels?);
+        let same = |r: &Request| r.ring == ring && r.cancels == Some(target) && r.phase != Phase::Done;
+        self.state.requests.iter().find(|(other, r)| **other != id && same(r)).map(|(other, _)| *other)
+    }
+
     /// A cancel that may have ended any of the requests with its target's user data has ended.
     fn cancel_any_ended(&mut self, id: RequestId, target: u64, res: Res) {
         let ring = self.request(id).ring;
-        let same = |r: &Request| r.ring == ring && r.cancels == Some(target) && r.phase != Phase::Done;
-        let next =
-            self.state.requests.iter().find(|(other, r)| **other != id && same(r)).map(|(other, _)| *other);
+        let next = self.cancels_the_same(id);
         if res == Res::Bytes(0) && self.only_target_ended(id, next) {
             return;
         }
@@ -224,10 +230,11 @@ impl World<'_> {
             Some(stream) => stream.stop(id),
             None => self.sent_nothing(id),
         }
-        // a cancel that is itself cancelled was never tried
+        // a cancel that is itself cancelled was never tried, but another may look for the same
+        let next = self.cancels_the_same(id);
         self.request_mut(id).cancels = None;
         let sought = |other: &Request| other.canceller == Some(id);
-        self.state.requests.change(RequestId(0), sought, |_, other| other.canceller = None);
+        self.state.requests.change(RequestId(0), sought, |_, other| other.canceller = next);
         let request = self.request_mut(id);
         request.phase = Phase::Issued;
         request.plan = None;
