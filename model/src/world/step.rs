@@ -227,10 +227,10 @@ impl World<'_> {
 
     /// An enter that waits for completions: work that waited for it runs.
     pub(super) fn run_work(&mut self, ring: RingId) {
-        self.state.rings[usize::from(ring.0)].worked = self.state.calls;
         let deferred = |request: &Request| request.ring == ring && request.is_deferred;
         self.state.requests.change(RequestId(0), deferred, |_, request| request.is_deferred = false);
         self.run_deferred(ring);
+        self.state.rings[usize::from(ring.0)].worked = self.state.calls;
         let waiting: Vec<RequestId> = self.waiting_on(|request| request.0 == ring);
         for id in waiting {
             self.try_again(id);

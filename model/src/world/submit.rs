@@ -369,9 +369,10 @@ impl World<'_> {
         let before = self.request(id).before.and_then(|before| self.state.requests.get(&before));
         let waited = before.is_some_and(|before| before.waited);
         let begun = self.state.begun;
+        let worked = self.state.rings[usize::from(self.request(id).ring.0)].worked;
         let request = self.request_mut(id);
         // when the one before it was tried is not known, nor then when this one was
-        let earlier = !defers && request.born_at < begun;
+        let earlier = if defers { request.born_call <= worked } else { request.born_at < begun };
         request.late |= waited || earlier || request.polls_first && (defers || request.born_drains != drains);
         request.waited |= waited || defers;
         self.try_first(id);
