@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::cqe::Res;
-use crate::may::May;
+use crate::may::{Counts, May};
 use crate::memory::Generation;
 use crate::net::{Stream, Writer};
 use crate::program::{Lane, SocketId};
@@ -110,8 +110,33 @@ impl World<'_> {
     pub(crate) fn peer_ends(&mut self, socket: SocketId, how: PeerEnd) -> Result<(), Rule> {
         let Some(stream) = self.stream(socket) else { return Ok(()) };
         let may_end = !stream.open || stream.connection == crate::net::Connection::Broken;
-        let unread = stream.writers.iter().any(|w| w.accepted.0 > w.read);
         self.hold_to(how == PeerEnd::EndOfFile && may_end, Rule::StreamEndsWhenClosed)?;
-        self.hold_to(!unread, Rule::StreamNothingLost)
+        let Some(stream) = self.stream(socket) else { return Ok(()) };
+        let unread = stream.writers.iter().filter(|writer| writer.accepted.0 > writer.read);
+        let (cut, lost): (Vec<_>, Vec<_>) = unread
+            .map(|writer| (writer.request, writer.read))
+            .partition(|(id, read)| self.may_be_cut_off(*id, *read));
+        self.hold_to(lost.is_empty(), Rule::StreamNothingLost)?;
+        for (id, read) in cut {
+            if let Some(counts) = &mut self.request_mut(id).may.bytes {
+                (counts.least, counts.most) = (read, read);
+            }
+            if let Some(stream) = self.stream_mut(socket) {
+                stream.settle(id, Res::Bytes(read));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a thread was perhaps in the middle of this request as its socket ended, and has not said yet that it took
+    /// so much.
+    fn may_be_cut_off(&self, id: RequestId, taken: u64) -> bool {
+        self.state.requests.get(&id).is_some_and(|request| {
+            let fits = |counts: Counts| (counts.least..=counts.most).contains(&taken);
+            request.phase != Phase::Done
+                && request.is_async
+                && taken > 0
+                && request.may.bytes.is_some_and(fits)
+        })
     }
 }
