@@ -25,15 +25,15 @@ fn bytes(number: u64) -> Vec<u8> {
 fn check_shape(program: &Program, number: u64) {
     let (mut reset, mut drained) = (BTreeSet::new(), false);
     for step in &program.steps {
+        for sqe in step.entries() {
+            drained |= sqe.flags & sqe_flag::DRAIN != 0;
+            let lends = [op::SEND_ZC, op::SENDMSG_ZC].contains(&sqe.opcode);
+            assert!(!drained || !lends, "{number}: zero copy behind a drain hangs the ring");
+        }
         match step {
             Step::Submit { ring, sqes } => {
                 let room = program.rings[usize::from(ring.0)].entries as usize;
                 assert!(sqes.len() <= room, "{number}: more entries than the queue holds");
-                for sqe in sqes {
-                    drained |= sqe.flags & sqe_flag::DRAIN != 0;
-                    let lends = [op::SEND_ZC, op::SENDMSG_ZC].contains(&sqe.opcode);
-                    assert!(!drained || !lends, "{number}: zero copy behind a drain hangs the ring");
-                }
             }
             Step::ResetPeer { socket } => _ = reset.insert(*socket),
             Step::Drain { socket, .. } => {
@@ -50,11 +50,7 @@ fn check_shape(program: &Program, number: u64) {
 }
 
 fn drains(program: &Program) -> bool {
-    let entries = program.steps.iter().filter_map(|step| match step {
-        Step::Submit { sqes, .. } => Some(sqes),
-        _ => None,
-    });
-    entries.flatten().any(|sqe| sqe.flags & sqe_flag::DRAIN != 0)
+    program.steps.iter().flat_map(Step::entries).any(|sqe| sqe.flags & sqe_flag::DRAIN != 0)
 }
 
 #[test]

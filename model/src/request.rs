@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use crate::abi::errno;
 use crate::cqe::{Errno, Res};
-use crate::may::May;
+use crate::may::{Counts, May};
 use crate::memory::Generation;
 use crate::notice::Notice;
 use crate::prepare::{Plan, SendPlan};
@@ -234,7 +234,10 @@ impl Request {
             self.may.waiting = false;
             self.phase = self.phase.after(Event::Issue).unwrap_or(self.phase);
         }
-        if let Some(counts) = self.may.bytes.as_mut().filter(|_| self.retries || self.is_async) {
+        // a datagram is whole or not at all
+        let may_be_short = |counts: &&mut Counts| counts.rule != Rule::DatagramWhole;
+        let runs = self.retries || self.is_async;
+        if let Some(counts) = self.may.bytes.as_mut().filter(may_be_short).filter(|_| runs) {
             counts.least = counts.least.min(1);
         }
     }

@@ -121,10 +121,7 @@ bitflags! {
 /// What is not used unless it is asked for, each with the reason.
 pub const OFF: &[(Features, &str)] = &[
     (Features::DRAIN, "what drains is not often run by many programs yet"),
-    (
-        Features::CALLS,
-        "when deferred work runs between calls by hand is not known well enough: 2 of 88,000 programs",
-    ),
+    (Features::CALLS, "one of some 60,000 such programs is still refused"),
     (Features::SQPOLL, "a thread for each ring makes every program slow"),
     (Features::FAR, "the model takes far ends for descriptors that are not open"),
     (Features::CANCEL_BY, "the model says nothing where what is alike may be under way"),

@@ -60,12 +60,6 @@ impl World<'_> {
             }
         }
         self.judge_read_count(request, res)?;
-        if let (Res::Bytes(n), Some(socket), None) = (res, request.socket, request.reads)
-            && self.datagrams(socket).is_some()
-        {
-            // however it was interrupted
-            self.hold_to(n == request.len_bytes, Rule::DatagramWhole)?;
-        }
         if !in_turn {
             self.judge_turn(request)?;
         }
